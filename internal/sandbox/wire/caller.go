@@ -1,6 +1,9 @@
 package wire
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Caller is who signed a request.
 type Caller struct {
@@ -9,6 +12,8 @@ type Caller struct {
 	ARN         string // arn:aws:iam::…:user/… or arn:aws:sts::…:assumed-role/ROLE/SESSION
 	UserID      string
 	SourceIP    string
+
+	Expires time.Time // when the credentials end; zero: never
 }
 
 type callerKey struct{}
