@@ -4,6 +4,7 @@ package region
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"sync"
 )
@@ -83,4 +84,12 @@ func Hex(n int) string {
 	b := make([]byte, (n+1)/2)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	return hex.EncodeToString(b)[:n]
+}
+
+// NewMungeKey returns a fresh munge key as Secrets Manager holds it for a
+// cluster: base64 of 128 random bytes.
+func NewMungeKey() string {
+	b := make([]byte, 128)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return base64.StdEncoding.EncodeToString(b)
 }

@@ -1,0 +1,46 @@
+# pcluster: build, try, test, measure. `make demo` is the place to start.
+
+GOFLAGS  += -trimpath
+LDFLAGS  := -s -w
+NODEDIR  := internal/cluster/programs/bin
+HOSTARCH := $(shell go env GOARCH)
+# Processors that clusters may have. `make demo` and `make test` build only this machine's.
+ARCHES   ?= amd64 arm64
+
+export CGO_ENABLED = 0
+
+.PHONY: build demo test bench lint setup clean $(ARCHES:%=node-%)
+
+build: $(ARCHES:%=node-%)
+	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
+
+# The node program goes to the nodes' machines; pcluster carries it, compressed.
+node-%:
+	@mkdir -p bin $(NODEDIR)
+	GOOS=linux GOARCH=$* go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster-node-linux-$* ./cmd/pcluster-node
+	gzip -9 -n -c bin/pcluster-node-linux-$* > $(NODEDIR)/pcluster-node-linux-$*.gz.new
+	cmp -s $(NODEDIR)/pcluster-node-linux-$*.gz.new $(NODEDIR)/pcluster-node-linux-$*.gz \
+		&& rm $(NODEDIR)/pcluster-node-linux-$*.gz.new \
+		|| mv $(NODEDIR)/pcluster-node-linux-$*.gz.new $(NODEDIR)/pcluster-node-linux-$*.gz
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
+	@scripts/demo
+
+test: setup
+	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
+	@scripts/test
+
+bench: setup
+	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
+	@go run ./bench
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+clean:
+	rm -rf bin $(NODEDIR)/*.gz
