@@ -2,7 +2,7 @@ package config
 
 // A Cluster is a cluster file with its implied values.
 type Cluster struct {
-	Region              string             `update:"UNSUPPORTED" doc:"Region to deploy in; else the command's option, the environment or the profile decide."`
+	Region              string             `update:"UNSUPPORTED" implied:"what the option, the environment or the profile says" doc:"Region to deploy in."`
 	Image               Image              `req:"yes" update:"UNSUPPORTED" doc:"Operating system and base AMI of all nodes."`
 	HeadNode            HeadNode           `req:"yes" update:"SUPPORTED" doc:"The node that runs the scheduler."`
 	LoginNodes          *LoginNodes        `only:"slurm" since:"3.7.0" update:"LOGIN_NODES_STOP" doc:"Pools of nodes for users to log in to."`
@@ -167,7 +167,7 @@ type HeadImds struct {
 
 // A NodeImage overrides the cluster's AMI.
 type NodeImage struct {
-	CustomAmi string `req:"yes" match:"ami" update:"UNSUPPORTED" doc:"AMI to boot."`
+	CustomAmi string `req:"yes" match:"ami" update:"UNSUPPORTED" implied:"Image.CustomAmi, else the official AMI" doc:"AMI to boot."`
 }
 
 // A Tag is a key with a value.

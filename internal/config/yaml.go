@@ -165,7 +165,17 @@ func isComment(n ast.Node) bool {
 	return n.Type() == ast.CommentType || n.Type() == ast.CommentGroupType
 }
 
+// position returns where a node starts. The token of a mapping is its first
+// colon, so the first key stands in for it.
 func position(n ast.Node) Pos {
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		if len(m.Values) > 0 {
+			return tokenPos(m.Values[0].Key.GetToken())
+		}
+	case *ast.MappingValueNode:
+		return tokenPos(m.Key.GetToken())
+	}
 	return tokenPos(n.GetToken())
 }
 
@@ -258,9 +268,6 @@ func resolve(raw string, k Kind) Kind {
 
 func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
 	out := &Node{Kind: Mapping, Pos: position(n)}
-	if len(values) > 0 {
-		out.Pos = position(values[0].Key)
-	}
 	for _, v := range values {
 		if v.Key.IsMergeKey() {
 			r.merge(out, r.read(v.Value))
