@@ -36,3 +36,9 @@ type Endpoint struct {
 	// Now is the clock of signature checks; nil means time.Now.
 	Now func() time.Time
 }
+
+// ServeHTTP finds the service that the request is for, checks its signature and
+// hands it over.
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	http.Error(w, "not yet", http.StatusNotImplemented)
+}

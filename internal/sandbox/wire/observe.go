@@ -1,8 +1,14 @@
 package wire
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
+	"net/http"
 	"time"
+
+	"pcluster/internal/sandbox/region"
 )
 
 // A Call is one request that was answered, for a log of requests.
@@ -12,6 +18,7 @@ type Call struct {
 	Caller    Caller
 	Err       error // as the service returned it; nil for success
 	Status    int   // HTTP status
+	RequestID string
 	Start     time.Time
 	Duration  time.Duration
 }
@@ -24,4 +31,44 @@ func Note(ctx context.Context, operation string, err error) {
 	if c, ok := ctx.Value(callKey{}).(*Call); ok {
 		c.Operation, c.Err = operation, err
 	}
+}
+
+// requestID returns the ID that the endpoint gave a request, or makes one.
+func requestID(ctx context.Context) string {
+	if c, ok := ctx.Value(callKey{}).(*Call); ok {
+		return c.RequestID
+	}
+	return newRequestID()
+}
+
+func newRequestID() string {
+	h := region.Hex(32)
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+type interceptKey struct{}
+
+func interceptFrom(ctx context.Context) func(operation string) error {
+	fn, _ := ctx.Value(interceptKey{}).(func(string) error)
+	return fn
+}
+
+// unpack undoes the compression that clients of CloudWatch apply to large
+// requests.
+func unpack(r *http.Request, data []byte) ([]byte, error) {
+	if r.Header.Get("Content-Encoding") != "gzip" {
+		return data, nil
+	}
+	bad := func(err error) error {
+		return Errorf("SerializationException", "the request body is not gzip: %v", err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, bad(err)
+	}
+	out, err := io.ReadAll(io.LimitReader(z, maxBody))
+	if err != nil {
+		return nil, bad(err)
+	}
+	return out, nil
 }
