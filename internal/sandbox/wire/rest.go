@@ -179,13 +179,18 @@ func (p restProtocol) readPayload(x *exchange, pl *plan, name string, v reflect.
 		case kindString:
 			f.at(v).SetString(string(x.body))
 		case kindStream:
-			f.at(v).Set(reflect.ValueOf(io.NopCloser(bytes.NewReader(x.body))))
+			f.at(v).Set(reflect.ValueOf(streamBody{bytes.NewReader(x.body)}))
 		default:
 			return p.readBody(f.plan, f.at(v), x.body)
 		}
 	}
 	return nil
 }
+
+// A streamBody is a payload that handlers read as a stream.
+type streamBody struct{ *bytes.Reader }
+
+func (streamBody) Close() error { return nil }
 
 func (f *field) readQuery(v reflect.Value, query url.Values) error {
 	switch f.plan.kind {
