@@ -34,7 +34,7 @@ const fleetTick = 1
 // was powered down again. The fleet daemon has ended the instance and taken its
 // address from the node by then, so that there is nothing to wait for but the
 // terminated node's last words.
-const suspendTimeout = 5
+const suspendTimeout = 3
 
 // Capabilities are what machines of the image can't be assumed to have.
 type Capabilities struct {
