@@ -11,10 +11,13 @@ import (
 )
 
 // errorFrom turns what a service returned into a refusal with a status.
-func (a *api) errorFrom(err error) *Error {
+func (x *exchange) errorFrom(err error) *Error {
 	var e *Error
 	var apiErr smithy.APIError
+	var auth *authFault
 	switch {
+	case errors.As(err, &auth):
+		e = x.authError(auth)
 	case errors.As(err, &e):
 		c := *e
 		e = &c
@@ -25,16 +28,16 @@ func (a *api) errorFrom(err error) *Error {
 		}
 	default:
 		// Not a refusal: a bug or a broken machine. Its text is what helps.
-		e = &Error{Code: a.internalCode(), Message: "Internal error in the sandbox: " + err.Error(), Status: http.StatusInternalServerError}
+		e = &Error{Code: x.internalCode(), Message: "Internal error in the sandbox: " + err.Error(), Status: http.StatusInternalServerError}
 	}
 	if e.Status == 0 {
-		e.Status = a.statusOf(e.Code)
+		e.Status = x.statusOf(e.Code)
 	}
 	return e
 }
 
-func (a *api) statusOf(code string) int {
-	if s := a.Exception(code); s != nil {
+func (x *exchange) statusOf(code string) int {
+	if s := x.Exception(code); s != nil {
 		switch {
 		case s.ErrorStatus != 0:
 			return s.ErrorStatus
@@ -54,7 +57,7 @@ func (a *api) statusOf(code string) int {
 	case "AuthFailure":
 		return http.StatusUnauthorized
 	}
-	if a.ec2() {
+	if x.ec2() {
 		switch {
 		case code == "RequestLimitExceeded":
 			return http.StatusServiceUnavailable
@@ -65,8 +68,8 @@ func (a *api) statusOf(code string) int {
 	return http.StatusBadRequest
 }
 
-func (a *api) internalCode() string {
-	switch a.Protocols[0] {
+func (x *exchange) internalCode() string {
+	switch x.speaks {
 	case model.EC2:
 		return "InternalError"
 	case model.Query, model.RestXML:
@@ -76,8 +79,8 @@ func (a *api) internalCode() string {
 }
 
 // violationCode is the code for an input that breaks the model's rules.
-func (a *api) violationCode() string {
-	switch a.Name {
+func (x *exchange) violationCode() string {
+	switch x.Name {
 	case "logs":
 		return "InvalidParameterException"
 	case "route53":
@@ -87,19 +90,19 @@ func (a *api) violationCode() string {
 	case "cloudwatch":
 		return "ValidationError"
 	}
-	if a.Protocols[0] == model.Query {
+	if x.speaks == model.Query {
 		return "ValidationError"
 	}
 	return "ValidationException"
 }
 
 // inputError gives a request that could not be decoded its code.
-func (a *api) inputError(err error) error {
+func (x *exchange) inputError(err error) error {
 	var bad *inputError
 	if !errors.As(err, &bad) {
 		return err
 	}
-	switch a.Protocols[0] {
+	switch x.speaks {
 	case model.EC2:
 		if bad.unknown {
 			return Errorf("UnknownParameter", "The parameter %s is not recognized", bad.path)
@@ -111,4 +114,52 @@ func (a *api) inputError(err error) error {
 		return Errorf("InvalidInput", "%s", bad.Error())
 	}
 	return Errorf("SerializationException", "%s", bad.Error())
+}
+
+// authError is the protocol's error for what is wrong with a signature.
+func (x *exchange) authError(f *authFault) *Error {
+	if x.ec2() {
+		switch f.kind {
+		case authMissing:
+			return &Error{Code: "MissingAuthenticationToken", Message: "Request is missing Authentication Token", Status: http.StatusForbidden}
+		case authIncomplete:
+			return &Error{Code: "IncompleteSignature", Message: f.message, Status: http.StatusBadRequest}
+		case authExpired, authSkewed, authLapsed:
+			return &Error{Code: "RequestExpired", Message: "Request has expired. " + f.message, Status: http.StatusBadRequest}
+		case authRegion:
+			return &Error{Code: "AuthFailure", Message: f.message, Status: http.StatusUnauthorized}
+		}
+		return &Error{Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials", Status: http.StatusUnauthorized}
+	}
+	names := xmlAuthCodes
+	status := http.StatusForbidden
+	switch x.speaks {
+	case model.JSON, model.CBOR:
+		names, status = jsonAuthCodes, http.StatusBadRequest
+	case model.RestJSON:
+		names = jsonAuthCodes
+	}
+	return &Error{Code: names[f.kind], Message: f.message, Status: status}
+}
+
+var xmlAuthCodes = map[authKind]string{
+	authMissing:    "MissingAuthenticationToken",
+	authIncomplete: "IncompleteSignature",
+	authUnknownKey: "InvalidClientTokenId",
+	authMismatch:   "SignatureDoesNotMatch",
+	authExpired:    "ExpiredToken",
+	authSkewed:     "SignatureDoesNotMatch",
+	authLapsed:     "ExpiredToken",
+	authRegion:     "SignatureDoesNotMatch",
+}
+
+var jsonAuthCodes = map[authKind]string{
+	authMissing:    "MissingAuthenticationTokenException",
+	authIncomplete: "IncompleteSignatureException",
+	authUnknownKey: "UnrecognizedClientException",
+	authMismatch:   "InvalidSignatureException",
+	authExpired:    "ExpiredTokenException",
+	authSkewed:     "InvalidSignatureException",
+	authLapsed:     "InvalidSignatureException",
+	authRegion:     "InvalidSignatureException",
 }

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
-
-	"pcluster/internal/sandbox/wire/model"
 )
 
 // A protocol is one of AWS's ways to put calls into HTTP. Its methods get the
@@ -21,34 +19,6 @@ type protocol interface {
 	write(x *exchange, c *compiled, v reflect.Value) *response
 	// fail encodes an error, which has a status.
 	fail(x *exchange, e *Error) *response
-}
-
-// protocol returns the protocol that the client chose among those of the API.
-func (a *api) protocol(r *http.Request) protocol {
-	name := a.Protocols[0]
-	if len(a.Protocols) > 1 {
-		switch {
-		case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
-			name = model.CBOR
-		case r.Header.Get("X-Amz-Target") != "":
-			name = model.JSON
-		default:
-			name = model.Query
-		}
-	}
-	switch name {
-	case model.EC2:
-		return queryProtocol{ec2: true}
-	case model.Query:
-		return queryProtocol{}
-	case model.JSON:
-		return jsonProtocol{}
-	case model.CBOR:
-		return cborProtocol{}
-	case model.RestXML:
-		return restProtocol{xml: true}
-	}
-	return restProtocol{}
 }
 
 // queryProtocol is AWS query, and EC2's dialect of it: parameters in a form,

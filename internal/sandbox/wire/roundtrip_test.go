@@ -278,4 +278,3 @@ func (f *filler) value(pl *plan, v reflect.Value, place, timeFormat string) {
 		f.t.Fatalf("no value for kind %d", pl.kind)
 	}
 }
-

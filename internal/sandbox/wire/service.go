@@ -157,15 +157,26 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	x := &exchange{api: a, r: r, id: requestID(r.Context())}
-	p := a.protocol(r)
+	x, p := a.exchange(r)
 	name, out, err := s.answer(x, p)
 	Note(r.Context(), name, err)
 	if err != nil {
-		p.fail(x, a.errorFrom(err)).send(w, x)
+		p.fail(x, x.errorFrom(err)).send(w, x)
 		return
 	}
 	out.send(w, x)
+}
+
+// Fail answers a request with an error without looking at the operation, in the
+// form of the client's protocol.
+func (s *Service) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	a, loadErr := s.load()
+	if loadErr != nil {
+		http.Error(w, loadErr.Error(), http.StatusInternalServerError)
+		return
+	}
+	x, p := a.exchange(r)
+	p.fail(x, x.errorFrom(err)).send(w, x)
 }
 
 func (s *Service) answer(x *exchange, p protocol) (name string, _ *response, err error) {
@@ -187,10 +198,10 @@ func (s *Service) answer(x *exchange, p protocol) (name string, _ *response, err
 	in := reflect.New(op.in)
 	if c.in != nil {
 		if err := p.read(x, c, in.Elem()); err != nil {
-			return name, nil, x.api.inputError(err)
+			return name, nil, x.inputError(err)
 		}
 		if !s.unchecked {
-			if err := x.api.checkInput(c.in, in.Elem()); err != nil {
+			if err := x.checkInput(c.in, in.Elem()); err != nil {
 				return name, nil, err
 			}
 		}
@@ -210,6 +221,7 @@ func (s *Service) answer(x *exchange, p protocol) (name string, _ *response, err
 // An exchange is one request on its way through a protocol.
 type exchange struct {
 	*api
+	speaks string // the protocol that the client chose: model.Query, …
 	r      *http.Request
 	id     string // of the request
 	body   []byte
@@ -225,6 +237,33 @@ type memBody struct {
 }
 
 func (*memBody) Close() error { return nil }
+
+func (a *api) exchange(r *http.Request) (*exchange, protocol) {
+	x := &exchange{api: a, speaks: a.Protocols[0], r: r, id: requestID(r.Context())}
+	if len(a.Protocols) > 1 {
+		switch {
+		case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
+			x.speaks = model.CBOR
+		case r.Header.Get("X-Amz-Target") != "":
+			x.speaks = model.JSON
+		default:
+			x.speaks = model.Query
+		}
+	}
+	switch x.speaks {
+	case model.EC2:
+		return x, queryProtocol{ec2: true}
+	case model.Query:
+		return x, queryProtocol{}
+	case model.JSON:
+		return x, jsonProtocol{}
+	case model.CBOR:
+		return x, cborProtocol{}
+	case model.RestXML:
+		return x, restProtocol{xml: true}
+	}
+	return x, restProtocol{}
+}
 
 func readBody(r *http.Request) ([]byte, error) {
 	switch b := r.Body.(type) {

@@ -138,13 +138,13 @@ func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) 
 
 // checkInput returns the error that AWS answers when the input breaks the rules
 // of the model, or nil.
-func (a *api) checkInput(pl *plan, v reflect.Value) error {
+func (x *exchange) checkInput(pl *plan, v reflect.Value) error {
 	c := check{}
 	c.value(pl, v)
 	if len(c.found) == 0 {
 		return nil
 	}
-	if a.ec2() {
+	if x.ec2() {
 		return ec2Violation(c.found[0])
 	}
 	var b strings.Builder
@@ -163,7 +163,7 @@ func (a *api) checkInput(pl *plan, v reflect.Value) error {
 		}
 		fmt.Fprintf(&b, "Value %s at '%s' failed to satisfy constraint: %s", orElse(f.value, "null"), strings.Join(at, "."), f.demand)
 	}
-	return &Error{Code: a.violationCode(), Message: b.String()}
+	return &Error{Code: x.violationCode(), Message: b.String()}
 }
 
 // ec2Violation is EC2's way: the first mistake, with the parameter's name.
