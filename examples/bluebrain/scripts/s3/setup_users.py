@@ -22,6 +22,7 @@ IDs are part of the file because files on shared storage belong to numbers.
 """
 
 import argparse
+import contextlib
 import grp
 import json
 import os
@@ -79,37 +80,52 @@ def ensure_directory(path, mode, uid, gid):
     return True
 
 
-def write_private(path, text, uid, gid):
+@contextlib.contextmanager
+def acting_as(uid, gid):
+    """Acts as a user: whatever users link from their homes, they reach no more
+    through this script than by themselves."""
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def write_private(path, text):
     """Replaces a file in one go: another node may be reading or writing it."""
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".setup_users-")
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         out.write(text)
-    os.chown(temporary, uid, gid)
-    os.chmod(temporary, 0o600)
     os.rename(temporary, path)
 
 
 def ensure_home(user, home):
     entry = pwd.getpwnam(user["name"])
-    uid, gid = entry.pw_uid, entry.pw_gid
-    if ensure_directory(home, 0o700, uid, gid):
-        copy_skeleton(home, uid, gid)
-    ssh = os.path.join(home, ".ssh")
-    ensure_directory(ssh, 0o700, uid, gid)
-    ensure_keys(os.path.join(ssh, "authorized_keys"), user.get("sshPublicKeys", []), uid, gid)
+    new = ensure_directory(home, 0o700, entry.pw_uid, entry.pw_gid)
+    try:
+        with acting_as(entry.pw_uid, entry.pw_gid):
+            if new:
+                copy_skeleton(home)
+            ssh = os.path.join(home, ".ssh")
+            os.makedirs(ssh, 0o700, exist_ok=True)
+            ensure_keys(os.path.join(ssh, "authorized_keys"), user.get("sshPublicKeys", []))
+    except OSError as error:
+        # What one user made of a home must not keep a node from the others.
+        print(f"warning: the keys of {user['name']} are not set up: {error}", file=sys.stderr)
 
 
-def copy_skeleton(home, uid, gid):
+def copy_skeleton(home):
     if not os.path.isdir("/etc/skel"):
         return
     for name in os.listdir("/etc/skel"):
         source, target = os.path.join("/etc/skel", name), os.path.join(home, name)
         if os.path.isfile(source) and not os.path.lexists(target):
             shutil.copyfile(source, target)
-            os.chown(target, uid, gid)
 
 
-def ensure_keys(path, keys, uid, gid):
+def ensure_keys(path, keys):
     """Puts the keys of the list first and keeps what users added below."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -119,7 +135,7 @@ def ensure_keys(path, keys, uid, gid):
     own = old.split(END + "\n", 1)[1] if END + "\n" in old else old
     new = "".join(line + "\n" for line in [BEGIN, *keys, END]) + own
     if new != old:
-        write_private(path, new, uid, gid)
+        write_private(path, new)
 
 
 def prepare_data(directory, users):
