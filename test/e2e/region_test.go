@@ -1,0 +1,235 @@
+//go:build linux
+
+// Package e2e drives the built programs as a user does: a region of its own for
+// each group of tests, the real AWS CLI, ssh, Slurm's commands, kill signals.
+//
+// The tests need root and the packages of scripts/setup; elsewhere they are
+// skipped with a line that says so. `make test` builds the programs first.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// root is the source tree.
+var root = func() string {
+	wd, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	return filepath.Dir(filepath.Dir(wd))
+}()
+
+// A region is one running sandbox and how to use it.
+type region struct {
+	home string
+	work string // folder for the test's own files
+	env  []string
+}
+
+// A result is what a command printed and how it ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// startRegion brings up a region that is destroyed, and shown to have left
+// nothing, at the end of the test.
+func startRegion(t *testing.T) *region {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("end-to-end tests boot machines, which needs root")
+	}
+	pcluster := filepath.Join(root, "bin", "pcluster")
+	if _, err := os.Stat(pcluster); err != nil {
+		t.Skip("bin/pcluster is missing: run make build first")
+	}
+	aws, err := exec.Command(filepath.Join(root, "scripts", "aws-cli")).Output()
+	if err != nil {
+		t.Fatalf("no AWS CLI: %v", err)
+	}
+	// Not below the test's temporary folder: that would go before the machines on a failing destroy.
+	home, err := os.MkdirTemp("/var/tmp", "pcluster-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &region{home: filepath.Join(home, "region"), work: t.TempDir()}
+	r.env = append(os.Environ(),
+		"PATH="+filepath.Dir(pcluster)+":"+filepath.Dir(strings.TrimSpace(string(aws)))+":"+os.Getenv("PATH"),
+		"PCLUSTER_SANDBOX_HOME="+r.home, "PCLUSTER_LOG_FILE="+filepath.Join(r.work, "pcluster-cli.log"),
+		"HOME="+r.work)
+	t.Cleanup(func() {
+		if t.Failed() {
+			r.show(t)
+		}
+		r.must(t, "pcluster", "sandbox", "destroy")
+		if out := r.run(t, filepath.Join(root, "scripts", "traces"), r.home); out.code != 0 {
+			t.Errorf("the region left traces:\n%s", out.stdout)
+		}
+		if err := os.RemoveAll(home); err != nil {
+			t.Error(err)
+		}
+	})
+	r.must(t, "pcluster", "sandbox", "up", "--port", fmt.Sprint(freePort(t)))
+	r.loadEnvironment(t)
+	return r
+}
+
+// show prints what helps to understand a failure.
+func (r *region) show(t *testing.T) {
+	t.Logf("status:\n%s", r.run(t, "pcluster", "sandbox", "status").stdout)
+	log, _ := os.ReadFile(filepath.Join(r.home, "daemon.log"))
+	if len(log) > 4000 {
+		log = log[len(log)-4000:]
+	}
+	t.Logf("daemon's log ends:\n%s", log)
+	consoles, _ := filepath.Glob(filepath.Join(r.home, "machines", "*", "console*"))
+	for _, c := range consoles {
+		data, _ := os.ReadFile(c)
+		if len(data) > 1500 {
+			data = data[len(data)-1500:]
+		}
+		t.Logf("%s ends:\n%s", filepath.Base(filepath.Dir(c)), data)
+	}
+}
+
+// loadEnvironment takes over what `pcluster sandbox env` prints.
+func (r *region) loadEnvironment(t *testing.T) {
+	t.Helper()
+	for line := range strings.Lines(r.must(t, "pcluster", "sandbox", "env")) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "export "); ok {
+			r.env = append(r.env, v)
+		}
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// command is one in the region's environment.
+func (r *region) command(ctx context.Context, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "env", argv...) // env finds the program in the region's PATH
+	cmd.Env, cmd.Dir = r.env, r.work
+	return cmd
+}
+
+// commandLimit is far above what any single command may take.
+const commandLimit = 5 * time.Minute
+
+// run runs a command and returns what came of it.
+func (r *region) run(t *testing.T, argv ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := r.command(ctx, argv...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", strings.Join(argv, " "), err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs a command that has to succeed and returns its standard output.
+func (r *region) must(t *testing.T, argv ...string) string {
+	t.Helper()
+	out := r.run(t, argv...)
+	if out.code != 0 {
+		t.Fatalf("%s: exit status %d\n%s%s", strings.Join(argv, " "), out.code, out.stdout, out.stderr)
+	}
+	return out.stdout
+}
+
+// eventually waits until ok, looking a few times a second.
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %s still not: %s", limit, what)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// A cluster is one cluster of a region, with a way in.
+type cluster struct {
+	*region
+	name, key, user, ip string
+}
+
+// createCluster creates a cluster from a file, waits until it is complete, and
+// opens the way in as the default user.
+func (r *region) createCluster(t *testing.T, name, file, key, user string) *cluster {
+	t.Helper()
+	start := time.Now()
+	r.must(t, "pcluster", "create-cluster", "-n", name, "-c", file, "--wait")
+	t.Logf("create-cluster %s: %.1f s", name, time.Since(start).Seconds())
+	return r.enter(t, name, key, user)
+}
+
+func (r *region) enter(t *testing.T, name, key, user string) *cluster {
+	t.Helper()
+	var ip string
+	r.query(t, &ip, "pcluster", "describe-cluster", "-n", name, "--query", "headNode.privateIpAddress")
+	return &cluster{region: r, name: name, key: key, user: user, ip: ip}
+}
+
+// query runs a command that prints JSON and decodes it.
+func (r *region) query(t *testing.T, into any, argv ...string) {
+	t.Helper()
+	out := r.must(t, argv...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+}
+
+// ssh runs a command line on the head node.
+func (c *cluster) ssh(t *testing.T, line string) result {
+	t.Helper()
+	return c.run(t, "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-i", c.key, c.user+"@"+c.ip, line)
+}
+
+// head is ssh for command lines that have to succeed; it returns trimmed output.
+func (c *cluster) head(t *testing.T, line string) string {
+	t.Helper()
+	out := c.ssh(t, line)
+	if out.code != 0 {
+		t.Fatalf("on the head node: %s: exit status %d\n%s%s", line, out.code, out.stdout, out.stderr)
+	}
+	return strings.TrimSpace(out.stdout)
+}
+
+// computeInstances returns the IDs of the cluster's compute instances that live.
+func (c *cluster) computeInstances(t *testing.T) []string {
+	t.Helper()
+	var ids []string
+	out := c.must(t, "pcluster", "describe-cluster-instances", "-n", c.name, "--node-type", "ComputeNode", "--query", "instances[].instanceId")
+	if strings.TrimSpace(out) == "" {
+		return nil // an empty answer prints nothing
+	}
+	if err := json.Unmarshal([]byte(out), &ids); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}

@@ -1,0 +1,290 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// headScript is the small cluster's custom action; tests replace it.
+const headScript = `#!/bin/bash
+printf '%s|' "$@" > /etc/custom-action-ran
+`
+
+// prepareSmall adopts testdata/small.yaml and puts its script into the bucket.
+// It returns the file and the private key.
+func prepareSmall(t *testing.T, r *region) (file, key string) {
+	t.Helper()
+	file = filepath.Join(root, "test", "e2e", "testdata", "small.yaml")
+	r.must(t, "pcluster", "sandbox", "adopt", "-c", file)
+	r.putScript(t, headScript)
+	return file, filepath.Join(r.home, "keys", "small-key.pem")
+}
+
+func (r *region) putScript(t *testing.T, script string) {
+	t.Helper()
+	path := filepath.Join(r.work, "head.sh")
+	if err := os.WriteFile(path, []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.must(t, "aws", "s3", "cp", "--quiet", path, "s3://small-scripts/head.sh")
+}
+
+// TestSmallCluster is the life of a cluster that is nothing like the seed's, with
+// the faults that its users meet.
+func TestSmallCluster(t *testing.T) {
+	r := startRegion(t)
+	file, key := prepareSmall(t, r)
+
+	t.Run("mistakes in files and names are told with their place", func(t *testing.T) { badInput(t, r, file) })
+	t.Run("a script that fails fails the stack and is named", func(t *testing.T) { failingScript(t, r, file) })
+	r.putScript(t, headScript)
+
+	c := r.createCluster(t, "small", file, key, "ubuntu")
+	steps := []struct {
+		name string
+		run  func(*testing.T, *cluster)
+	}{
+		{"arguments reach custom actions one by one", func(t *testing.T, c *cluster) {
+			if got := c.head(t, "cat /etc/custom-action-ran"); got != "one|two words|" {
+				t.Errorf("the script got %q", got)
+			}
+		}},
+		{"static node is up, shared volume is on both", staticNode},
+		{"a job runs on a cold node, which goes away when idle", coldJob},
+		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
+		{"a machine killed under a job: requeued, node replaced", killedMachine},
+		{"the daemon of the region is killed and comes back", killedDaemon},
+		{"the fleet stops and starts", stopAndStart},
+		{"down and up keep the cluster", downAndUp},
+	}
+	for _, s := range steps {
+		if !t.Run(s.name, func(t *testing.T) { s.run(t, c) }) {
+			return // what follows would fail for the same reason
+		}
+	}
+	r.must(t, "pcluster", "delete-cluster", "-n", "small", "--wait")
+	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters",
+		"Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down",
+		"--query", "Reservations[].Instances[].InstanceId", "--output", "text")); left != "" {
+		t.Errorf("instances are left after delete-cluster: %s", left)
+	}
+	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-volumes", "--query", "Volumes[].VolumeId", "--output", "text")); left != "" {
+		t.Errorf("volumes are left after delete-cluster: %s", left)
+	}
+}
+
+func badInput(t *testing.T, r *region, file string) {
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		args        []string
+		replace, by string
+		want        []string
+	}{
+		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "27"}},
+		"broken YAML": {replace: "    - Name: work", by: "   - Name: [work", want: []string{"YAML"}},
+		"type":        {replace: "InstanceType: c5.large", by: "InstanceType: c5.lrage", want: []string{"c5.lrage", "c5.large"}},
+		"subnet":      {replace: "SubnetId: subnet-0aaaaaaaaaaaaaaaa", by: "SubnetId: subnet-0bbbbbbbbbbbbbbbb", want: []string{"subnet-0bbbbbbbbbbbbbbbb"}},
+		"AMI":         {replace: "ami-0123456789abcdef0", by: "ami-0fedcba9876543210", want: []string{"ami-0fedcba9876543210"}},
+		"name":        {args: []string{"-n", "1-bad"}, want: []string{"1-bad", "pattern"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "cluster.yaml")
+			if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(good), tt.replace, tt.by)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args := tt.args
+			if args == nil {
+				args = []string{"-n", "bad"}
+			}
+			out := r.run(t, append([]string{"pcluster", "create-cluster", "-c", path}, args...)...)
+			if out.code != 1 {
+				t.Errorf("exit status %d, want 1", out.code)
+			}
+			var body struct{ Message string }
+			if err := json.Unmarshal([]byte(out.stdout), &body); err != nil || body.Message == "" {
+				t.Errorf("standard output is no error document: %v\n%s", err, out.stdout)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(out.stdout, w) {
+					t.Errorf("the answer does not mention %q:\n%s", w, out.stdout)
+				}
+			}
+		})
+	}
+	if out := strings.TrimSpace(r.must(t, "pcluster", "list-clusters", "--query", "length(clusters)")); out != "0" {
+		t.Errorf("refused clusters left %s stacks", out)
+	}
+}
+
+func failingScript(t *testing.T, r *region, file string) {
+	r.putScript(t, "#!/bin/bash\necho first line\necho the licence server is away >&2\nexit 7\n")
+	out := r.run(t, "pcluster", "create-cluster", "-n", "failing", "-c", file, "--rollback-on-failure", "false", "--wait")
+	if out.code != 1 {
+		t.Errorf("create-cluster --wait: exit status %d, want 1", out.code)
+	}
+	var d struct {
+		ClusterStatus string
+		Failures      []struct{ FailureCode, FailureReason string }
+	}
+	r.query(t, &d, "pcluster", "describe-cluster", "-n", "failing")
+	if d.ClusterStatus != "CREATE_FAILED" || len(d.Failures) != 1 || d.Failures[0].FailureCode != "OnNodeConfiguredExecutionFailure" {
+		t.Fatalf("describe-cluster: %+v", d)
+	}
+	for _, w := range []string{"head.sh", "7", "the licence server is away"} {
+		if !strings.Contains(d.Failures[0].FailureReason, w) {
+			t.Errorf("the reason does not mention %q: %s", w, d.Failures[0].FailureReason)
+		}
+	}
+	if again := r.run(t, "pcluster", "create-cluster", "-n", "failing", "-c", file); again.code != 1 || !strings.Contains(again.stdout, "already exists") {
+		t.Errorf("a name that is taken: exit status %d\n%s", again.code, again.stdout)
+	}
+	r.must(t, "pcluster", "delete-cluster", "-n", "failing", "--wait")
+}
+
+func staticNode(t *testing.T, c *cluster) {
+	if got := c.head(t, "sinfo -h -n work-st-small-1 -o %t"); got != "idle" {
+		t.Errorf("the static node is %q, want idle", got)
+	}
+	c.head(t, "echo from the head > /data/note")
+	if got := c.head(t, "srun -p work -w work-st-small-1 cat /data/note"); got != "from the head" {
+		t.Errorf("the compute node reads %q from the shared volume", got)
+	}
+}
+
+func coldJob(t *testing.T, c *cluster) {
+	id := c.head(t, "sbatch --parsable -p work -w work-dy-small-1 -o cold.out --wrap hostname")
+	eventually(t, 60*time.Second, "cold job completed", func() bool { return c.jobState(t, id) == "COMPLETED" })
+	if got := c.head(t, "cat cold.out"); got != "work-dy-small-1" {
+		t.Errorf("the job ran on %q", got)
+	}
+	eventually(t, 100*time.Second, "idle node terminated", func() bool { return len(c.computeInstances(t)) == 1 })
+}
+
+// jobState asks slurmctld, which remembers jobs for minutes: the cluster has no
+// accounting.
+func (c *cluster) jobState(t *testing.T, id string) string {
+	t.Helper()
+	return c.head(t, "scontrol -o show job "+id+" | grep -o 'JobState=[A-Z_]*' | cut -d= -f2")
+}
+
+func noCapacity(t *testing.T, c *cluster) {
+	c.must(t, "pcluster", "sandbox", "capacity", "c5.large", "1")
+	id := c.head(t, "sbatch --parsable -p work -N 2 -C c5.large -o big.out --wrap 'srun hostname'")
+	eventually(t, 60*time.Second, "Slurm tells that there is no capacity", func() bool {
+		return strings.Contains(c.head(t, "scontrol -o show nodes work-dy-rare-[1-2]"), "InsufficientInstanceCapacity")
+	})
+	eventually(t, 30*time.Second, "no partial fleet", func() bool { return len(c.computeInstances(t)) == 1 })
+	if s := c.jobState(t, id); s != "PENDING" && s != "CONFIGURING" {
+		t.Errorf("the job is %s, want it queued", s)
+	}
+	c.head(t, "scancel "+id)
+	c.must(t, "pcluster", "sandbox", "capacity", "c5.large", "unlimited")
+}
+
+func killedMachine(t *testing.T, c *cluster) {
+	id := c.head(t, "sbatch --parsable --requeue -p work -w work-st-small-1 -o killed.out --open-mode=append --wrap 'hostname; sleep 5; echo done'")
+	eventually(t, 60*time.Second, "job runs", func() bool { return c.jobState(t, id) == "RUNNING" })
+	before := c.computeInstances(t)
+	if len(before) != 1 {
+		t.Fatalf("compute instances: %v, want the static one", before)
+	}
+	if err := syscall.Kill(leader(t, before[0]), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 120*time.Second, "the requeued job completed", func() bool { return c.jobState(t, id) == "COMPLETED" })
+	after := c.computeInstances(t)
+	if len(after) != 1 || after[0] == before[0] {
+		t.Errorf("compute instances before %v, after %v: want one replaced", before, after)
+	}
+}
+
+// leader returns the first process of an instance's machine: the one whose
+// parent is the systemd-nspawn that names it.
+func leader(t *testing.T, id string) int {
+	t.Helper()
+	out, err := exec.Command("ps", "-eo", "pid,ppid,args").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nspawn := map[int]bool{}
+	for pass := 0; pass < 2; pass++ {
+		for line := range strings.Lines(string(out)) {
+			var pid, ppid int
+			var program string
+			if n, _ := fmt.Sscan(line, &pid, &ppid, &program); n != 3 {
+				continue
+			}
+			if strings.HasSuffix(program, "systemd-nspawn") && strings.Contains(line, id) {
+				nspawn[pid] = true
+			} else if pass == 1 && nspawn[ppid] {
+				return pid
+			}
+		}
+	}
+	t.Fatalf("no machine of instance %s among the processes", id)
+	return 0
+}
+
+func killedDaemon(t *testing.T, c *cluster) {
+	instances := c.computeInstances(t)
+	pid := daemonPID(t, c.region)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.run(t, "pcluster", "sandbox", "status"); out.code == 0 {
+		t.Error("status succeeds without a daemon")
+	}
+	c.must(t, "pcluster", "sandbox", "up")
+	if got := c.computeInstances(t); strings.Join(got, " ") != strings.Join(instances, " ") {
+		t.Errorf("compute instances were %v, are %v", instances, got)
+	}
+	if got := c.head(t, "srun -p work -w work-st-small-1 hostname"); got != "work-st-small-1" {
+		t.Errorf("job after the restart printed %q", got)
+	}
+}
+
+func daemonPID(t *testing.T, r *region) int {
+	t.Helper()
+	var pid int
+	for line := range strings.Lines(r.must(t, "pcluster", "sandbox", "status")) {
+		if _, err := fmt.Sscanf(line, "daemon pid %d", &pid); err == nil {
+			return pid
+		}
+	}
+	t.Fatal("status does not tell the daemon's pid")
+	return 0
+}
+
+func stopAndStart(t *testing.T, c *cluster) {
+	status := func() string {
+		return strings.TrimSpace(c.must(t, "pcluster", "describe-compute-fleet", "-n", c.name, "--query", "status"))
+	}
+	c.must(t, "pcluster", "update-compute-fleet", "-n", c.name, "--status", "STOP_REQUESTED")
+	eventually(t, 120*time.Second, "fleet stopped", func() bool { return status() == `"STOPPED"` && len(c.computeInstances(t)) == 0 })
+	c.must(t, "pcluster", "update-compute-fleet", "-n", c.name, "--status", "START_REQUESTED")
+	eventually(t, 120*time.Second, "fleet running, static node back", func() bool {
+		return status() == `"RUNNING"` && c.head(t, "sinfo -h -n work-st-small-1 -o %t") == "idle"
+	})
+}
+
+func downAndUp(t *testing.T, c *cluster) {
+	c.must(t, "pcluster", "sandbox", "down")
+	c.must(t, "pcluster", "sandbox", "up")
+	eventually(t, 60*time.Second, "head node answers", func() bool { return c.ssh(t, "true").code == 0 })
+	eventually(t, 120*time.Second, "a job runs again", func() bool {
+		out := c.ssh(t, "timeout 60 srun -p work -w work-st-small-1 hostname")
+		return out.code == 0 && strings.TrimSpace(out.stdout) == "work-st-small-1"
+	})
+}
