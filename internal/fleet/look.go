@@ -1,0 +1,345 @@
+package fleet
+
+import (
+	"maps"
+	"strings"
+	"time"
+
+	"pcluster/internal/slurm"
+)
+
+// look compares what Slurm and EC2 have with what should be.
+func (p *planner) look(view *SlurmView, ec2 *EC2View) {
+	maps.DeleteFunc(p.mem.Touched, func(_ string, at time.Time) bool { return at.Before(view.At) })
+	if ec2 != nil {
+		p.instances(ec2)
+	}
+	switch {
+	case p.mem.Status.stopped():
+		p.stopFleet(view, ec2)
+		return
+	case p.mem.Status == Starting:
+		p.startFleet(view)
+	}
+	p.capacityReturns()
+	todo := sorting{byState: make(map[string][]string)}
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		if key, ours := p.key(n.Name); ours {
+			p.node(n, key, view, ec2, &todo)
+		}
+	}
+	p.missed(view, &todo)
+	p.update(slurm.NodeUpdate{Nodes: todo.off, State: slurm.StatePowerDownForce})
+	for _, reason := range sortedKeys(todo.byState) {
+		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
+	}
+	p.update(slurm.NodeUpdate{Nodes: todo.lost, State: slurm.StatePowerDownForce})
+	p.update(slurm.NodeUpdate{Nodes: todo.on, State: slurm.StatePowerUp})
+	if ec2 != nil {
+		p.orphans(ec2)
+	}
+	p.protect(view)
+}
+
+// sorting collects nodes by what is to be done to them.
+type sorting struct {
+	off       []string            // to be powered down, as they are
+	byState   map[string][]string // to be set down, by reason
+	lost      []string            // to be powered down after they were set down
+	on        []string            // to be powered up
+	unclaimed []string            // that power up although nobody asked us
+}
+
+// isTouched says whether a view may show a node as it was before a change of ours.
+func (p *planner) isTouched(node string, view *SlurmView) bool {
+	if _, ok := p.mem.Touched[node]; ok {
+		return true
+	}
+	if _, ok := p.launching[node]; ok {
+		return true
+	}
+	a, ok := p.mem.Assigned[node]
+	return ok && !a.Since.Before(view.At)
+}
+
+// node decides about one node.
+func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View, todo *sorting) {
+	if p.isTouched(n.Name, view) || n.State.Has("MAINTENANCE", "MAINT") {
+		return
+	}
+	a, assigned := p.mem.Assigned[n.Name]
+	state := n.State
+	switch {
+	case p.inactive(n, view):
+		if assigned {
+			p.end(n.Name, a)
+		}
+		if !state.PoweredDown() && !state.PoweringDown() {
+			todo.off = append(todo.off, n.Name)
+		}
+
+	case state.Down():
+		p.down(n, key, todo)
+
+	case state.PoweringDown(), state.PoweredDown():
+		// Normally slurmctld told us, and nothing is left to be done.
+		if assigned && !state.Has("POWER_DOWN") {
+			p.end(n.Name, a)
+		}
+		if !state.PoweredDown() {
+			break
+		}
+		if e, ok := p.mem.Exhausted[key]; ok {
+			reason := failureReason(e.Code, "")
+			todo.byState[reason] = append(todo.byState[reason], n.Name)
+		} else if p.wantsStatic(n.Name, key) {
+			todo.on = append(todo.on, n.Name)
+		}
+
+	case state.PoweringUp():
+		if !assigned {
+			todo.unclaimed = append(todo.unclaimed, n.Name)
+		}
+
+	case state.Rebooting():
+
+	case state.Drained() && !p.policy.KeepDrained:
+		if assigned && !a.Ready {
+			p.countFailure(n.Name, "it is drained: "+n.Reason)
+		}
+		p.logf("replace %s, which is drained: %s", n.Name, n.Reason)
+		todo.off = append(todo.off, n.Name)
+
+	default:
+		p.up(n, key, ec2, todo)
+	}
+}
+
+// inactive says whether a node has partitions of ours, and all of them are inactive.
+func (p *planner) inactive(n *slurm.Node, view *SlurmView) bool {
+	found := false
+	for _, name := range n.Partitions {
+		if _, ours := p.policy.Queues[name]; !ours {
+			continue
+		}
+		if view.Partitions[name] != "INACTIVE" {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+// down decides about a node that is out of service. Powering it down brings it back,
+// or brings another in its place.
+func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
+	a, assigned := p.mem.Assigned[n.Name]
+	if NoCapacity(reasonCode(n.Reason)) {
+		if _, still := p.mem.Exhausted[key]; !still {
+			todo.off = append(todo.off, n.Name)
+		}
+		return
+	}
+	if p.policy.KeepDown || n.State.Rebooting() {
+		return
+	}
+	if assigned && !a.Ready {
+		p.countFailure(n.Name, "it is down: "+n.Reason)
+	}
+	if assigned {
+		p.end(n.Name, a)
+	}
+	p.logf("replace %s, which is down: %s", n.Name, n.Reason)
+	todo.off = append(todo.off, n.Name)
+}
+
+// up checks that a node in service has an instance.
+func (p *planner) up(n *slurm.Node, key string, ec2 *EC2View, todo *sorting) {
+	if a, ok := p.mem.Assigned[n.Name]; ok {
+		if n.State.Ready() && !a.Ready {
+			a.Ready = true
+			p.mem.Assigned[n.Name] = a
+			delete(p.mem.Failures, key)
+		}
+		return
+	}
+	if ec2 == nil {
+		return
+	}
+	for _, i := range ec2.Instances {
+		if i.Live() && (i.ID == n.InstanceID || (n.InstanceID == "" && i.Addr == n.Addr)) {
+			if _, ending := p.mem.Ending[i.ID]; ending {
+				break
+			}
+			p.mem.Assigned[n.Name] = Assignment{
+				Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
+				Since: i.Launched, Named: true, Seen: true, Ready: n.State.Ready(),
+			}
+			p.logf("%s is %s, which was not remembered", n.Name, i.ID)
+			return
+		}
+	}
+	p.lose(n.Name, "no instance of the fleet has its address", todo)
+}
+
+// lose replaces a node whose instance is gone. Slurm requeues its jobs.
+func (p *planner) lose(node, why string, todo *sorting) {
+	reason := "pcluster: " + why
+	todo.byState[reason] = append(todo.byState[reason], node)
+	todo.lost = append(todo.lost, node)
+	p.logf("%s is lost: %s", node, why)
+}
+
+// wantsStatic says whether a node without an instance should have one for ever.
+func (p *planner) wantsStatic(node, key string) bool {
+	n, ok := slurm.ParseNodeName(node)
+	return ok && n.Static && !p.now.Before(p.mem.Paused[key].Until)
+}
+
+// missed launches the nodes that power up although the request for them never came:
+// the daemon was not running when slurmctld made it.
+func (p *planner) missed(view *SlurmView, todo *sorting) {
+	unclaimed := make(map[string]time.Time)
+	var ask []string
+	for _, node := range todo.unclaimed {
+		since, known := p.mem.Unclaimed[node]
+		if !known {
+			since = view.At
+		}
+		unclaimed[node] = since
+		if view.At.Sub(since) >= p.policy.MissedRequestTimeout {
+			ask = append(ask, node)
+		}
+	}
+	p.mem.Unclaimed = unclaimed
+	if len(ask) == 0 {
+		return
+	}
+	p.logf("%s: slurmctld's request for them was missed", slurm.Compress(ask))
+	asked := make(map[string]bool)
+	for _, n := range ask {
+		asked[n] = true
+	}
+	var jobs []slurm.Job
+	for _, j := range view.Jobs {
+		job := slurm.Job{ID: j.ID}
+		for _, n := range j.Nodes {
+			if asked[n] {
+				job.Nodes = append(job.Nodes, n)
+			}
+		}
+		if len(job.Nodes) > 0 {
+			jobs = append(jobs, job)
+		}
+	}
+	p.resume(Request{Nodes: ask, Jobs: jobs})
+}
+
+// capacityReturns forgets compute resources that had no capacity for long enough.
+// Their nodes are then powered down, which makes Slurm try them again.
+func (p *planner) capacityReturns() {
+	for _, key := range sortedKeys(p.mem.Exhausted) {
+		if p.now.Sub(p.mem.Exhausted[key].Since) >= p.policy.CapacityTimeout {
+			delete(p.mem.Exhausted, key)
+			p.logf("capacity for %s may be back", key)
+		}
+	}
+}
+
+// instances takes notice of which instances live.
+func (p *planner) instances(view *EC2View) {
+	seen := make(map[string]*Instance, len(view.Instances))
+	for i := range view.Instances {
+		seen[view.Instances[i].ID] = &view.Instances[i]
+	}
+	for _, id := range sortedKeys(p.mem.Ending) {
+		i := seen[id]
+		switch since := p.mem.Ending[id]; {
+		case !since.Before(view.At):
+		case i == nil || !i.Live():
+			// EC2 may not show an instance that it has just launched.
+			if i != nil || p.now.Sub(since) > p.policy.MissingTimeout {
+				delete(p.mem.Ending, id)
+			}
+		case p.now.Sub(since) > repeatTermination:
+			p.terminate(id)
+		}
+	}
+	todo := sorting{byState: make(map[string][]string)}
+	for _, node := range sortedKeys(p.mem.Assigned) {
+		a := p.mem.Assigned[node]
+		if !a.Since.Before(view.At) {
+			continue
+		}
+		i := seen[a.Instance]
+		switch {
+		case i != nil && (i.State == "pending" || i.State == "running"):
+			if !a.Seen {
+				a.Seen = true
+				p.mem.Assigned[node] = a
+			}
+			continue
+		case i == nil && !a.Seen && view.At.Sub(a.Since) < p.policy.MissingTimeout:
+			continue
+		}
+		delete(p.mem.Assigned, node)
+		state := "does not exist any more"
+		if i != nil {
+			state = "is " + i.State
+		}
+		if i != nil && i.Live() {
+			p.terminate(i.ID) // stopped instances cost money, too
+		}
+		if !a.Ready {
+			p.countFailure(node, "its instance "+a.Instance+" "+state)
+		}
+		p.lose(node, "instance "+a.Instance+" "+state, &todo)
+	}
+	for _, reason := range sortedKeys(todo.byState) {
+		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
+	}
+	p.update(slurm.NodeUpdate{Nodes: todo.lost, State: slurm.StatePowerDownForce})
+}
+
+// repeatTermination is after how long an instance that still runs is told again.
+const repeatTermination = 30 * time.Second
+
+// orphans terminates instances that have our tags and belong to no node.
+func (p *planner) orphans(view *EC2View) {
+	owned := make(map[string]bool)
+	for _, a := range p.mem.Assigned {
+		owned[a.Instance] = true
+	}
+	for id := range p.mem.Ending {
+		owned[id] = true
+	}
+	for _, o := range p.mem.Outcomes {
+		for _, i := range o.Instances {
+			owned[i.ID] = true
+		}
+	}
+	for _, i := range view.Instances {
+		if !i.Live() || owned[i.ID] || p.mayBeLaunching(&i) || view.At.Sub(i.Launched) < p.policy.OrphanTimeout {
+			continue
+		}
+		p.terminate(i.ID)
+		p.logf("terminate %s, which belongs to no node", i.ID)
+	}
+}
+
+// mayBeLaunching says whether an instance can be the fruit of a launch that has not
+// been answered yet.
+func (p *planner) mayBeLaunching(i *Instance) bool {
+	for _, l := range p.mem.Launches {
+		if i.Token == l.Token || (i.Token == "" && i.Queue == l.Queue && i.Resource == l.Resource) {
+			return true
+		}
+	}
+	return false
+}
+
+func queueOf(key string) string {
+	queue, _, _ := strings.Cut(key, "/")
+	return queue
+}

@@ -1,0 +1,348 @@
+package fleet
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pcluster/internal/slurm"
+)
+
+// Plan returns what to do about what was observed until now, and what to remember
+// for the next call. The memory must be on disk before the actions are begun.
+//
+// Whatever is observed twice, or was overtaken by another action, changes nothing:
+// views of Slurm and EC2 say when they were taken, and don't count for nodes that
+// were touched since.
+func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Memory) {
+	p := &planner{policy: policy, mem: mem.clone(), now: now}
+	p.indexLaunches()
+	if seen.Restarted {
+		p.repeat()
+	}
+	p.takeOutcomes(seen.Outcomes)
+	p.naming(seen.Named, seen.NamingFailed)
+	p.setStatus(seen.Status)
+	for _, node := range seen.Suspended {
+		p.suspend(node)
+	}
+	p.resumeFailed(seen.ResumeFailed)
+	for _, r := range seen.Resumed {
+		p.resume(r)
+	}
+	if seen.Slurm != nil {
+		p.look(seen.Slurm, seen.EC2)
+	}
+	p.settle()
+	return p.do, p.mem
+}
+
+// A planner is one call of Plan: the memory that becomes the next one, and the
+// actions so far.
+type planner struct {
+	policy Policy
+	mem    Memory
+	now    time.Time
+	do     Actions
+
+	launching map[string]string // node to the group that launches it
+}
+
+func (p *planner) logf(format string, args ...any) {
+	p.do.Log = append(p.do.Log, fmt.Sprintf(format, args...))
+}
+
+// indexLaunches finds the nodes of all groups that are not settled.
+func (p *planner) indexLaunches() {
+	p.launching = make(map[string]string)
+	for _, open := range []map[string]Launch{p.mem.Launches, p.mem.Answered} {
+		for _, l := range open {
+			for _, node := range l.Nodes {
+				p.launching[node] = l.Group
+			}
+		}
+	}
+}
+
+// repeat asks again for everything whose end is not known. EC2 tells a repeated
+// launch from a new one by its token; name records are simply written again.
+func (p *planner) repeat() {
+	for _, token := range sortedKeys(p.mem.Launches) {
+		p.do.Launch = append(p.do.Launch, p.mem.Launches[token])
+	}
+	for _, node := range sortedKeys(p.mem.Assigned) {
+		if a := p.mem.Assigned[node]; !a.Named {
+			p.do.Assign = append(p.do.Assign, a)
+		}
+	}
+	p.do.Terminate = append(p.do.Terminate, sortedKeys(p.mem.Ending)...)
+}
+
+// resume plans the launch of the nodes that slurmctld wants to start.
+func (p *planner) resume(r Request) {
+	if p.mem.Status.stopped() {
+		p.fail(r.Nodes, "FleetStopped", "the compute fleet is stopped")
+		return
+	}
+	wanted, refused := make(map[string]bool), make(map[string]bool)
+	for _, node := range r.Nodes {
+		switch code, message, ok := p.wants(node); {
+		case code != "":
+			refused[node] = true
+			p.fail([]string{node}, code, message)
+		case ok:
+			wanted[node] = true
+		}
+	}
+	covered := make(map[string]bool) // nodes that an earlier group launches
+	var shared []GroupJob            // jobs of one group that takes what it gets
+	for _, j := range p.groupJobs(r, wanted) {
+		if j.Whole && slices.ContainsFunc(j.Nodes, func(n string) bool { return refused[n] }) {
+			continue // it can't have all its nodes
+		}
+		if j.Whole && p.policy.Strategy == AllOrNothing {
+			p.launchGroup(wanted, covered, true, j)
+			continue
+		}
+		shared = append(shared, j)
+	}
+	if len(shared) > 0 {
+		p.launchGroup(wanted, covered, false, shared...)
+	}
+	var left []string
+	for _, n := range r.Nodes {
+		if wanted[n] && !covered[n] {
+			left = append(left, n)
+		}
+	}
+	if len(left) > 0 {
+		p.fail(left, LimitedCapacity, "")
+	}
+}
+
+// wants says whether a node that Slurm asks for is to be launched: not if that is
+// being done, or was done for an earlier copy of the same request. The code is set
+// if it can't be launched.
+func (p *planner) wants(node string) (code, message string, ok bool) {
+	key, ok := p.key(node)
+	if !ok {
+		return invalidNodeName, "no queue and compute resource of the cluster have such a node", false
+	}
+	if group, ok := p.launching[node]; ok {
+		g := p.mem.Groups[group]
+		g.Off = slices.DeleteFunc(slices.Clone(g.Off), func(n string) bool { return n == node })
+		p.mem.Groups[group] = g
+		return "", "", false
+	}
+	if e, ok := p.mem.Exhausted[key]; ok && p.now.Sub(e.Since) < p.policy.CapacityTimeout {
+		// Slurm chose the node before it heard that there is no capacity.
+		return e.Code, "", false
+	}
+	if a, ok := p.mem.Assigned[node]; ok {
+		if !a.Ready {
+			return "", "", false
+		}
+		// Slurm has powered the node down, and up again, without our knowing.
+		p.end(node, a)
+	}
+	return "", "", true
+}
+
+// groupJobs returns the jobs of a request in the order in which they get nodes:
+// those for one node first. Nodes that are for no job come last.
+func (p *planner) groupJobs(r Request, wanted map[string]bool) []GroupJob {
+	inJob := make(map[string]bool)
+	var single, multi []GroupJob
+	for _, j := range r.Jobs {
+		if !slices.ContainsFunc(j.Nodes, func(n string) bool { return wanted[n] }) {
+			continue
+		}
+		for _, n := range j.Nodes {
+			inJob[n] = true
+		}
+		job := GroupJob{ID: j.ID, Nodes: j.Nodes}
+		if len(j.Nodes) == 1 {
+			single = append(single, job)
+			continue
+		}
+		job.Whole = p.policy.Strategy != BestEffort
+		multi = append(multi, job)
+	}
+	jobs := append(single, multi...)
+	var rest []string
+	for _, n := range r.Nodes {
+		if wanted[n] && !inJob[n] {
+			rest = append(rest, n)
+		}
+	}
+	if len(rest) > 0 {
+		jobs = append(jobs, GroupJob{Nodes: rest})
+	}
+	return jobs
+}
+
+// launchGroup begins the launch of those of the jobs' nodes that are wanted and not
+// covered by an earlier group. Strict requests bring all instances or none.
+func (p *planner) launchGroup(wanted, covered map[string]bool, strict bool, jobs ...GroupJob) {
+	p.mem.Sequence++
+	group := fmt.Sprintf("%d-%d", p.mem.Epoch, p.mem.Sequence)
+	byKey := make(map[string][]string)
+	for _, j := range jobs {
+		for _, node := range j.Nodes {
+			if wanted[node] && !covered[node] {
+				covered[node] = true
+				key, _ := p.key(node)
+				byKey[key] = append(byKey[key], node)
+			}
+		}
+	}
+	g := Group{Order: p.mem.Sequence, Jobs: jobs}
+	batch := max(p.policy.LaunchBatch, 1)
+	for _, key := range sortedKeys(byKey) {
+		queue, resource, _ := strings.Cut(key, "/")
+		for nodes := range slices.Chunk(byKey[key], batch) {
+			l := Launch{
+				Token: token(group, len(g.Parts), nodes), Group: group,
+				Queue: queue, Resource: resource, Nodes: nodes, Min: 1, Since: p.now,
+			}
+			if strict {
+				l.Min = len(nodes)
+			}
+			g.Parts = append(g.Parts, l.Token)
+			p.mem.Launches[l.Token] = l
+			p.do.Launch = append(p.do.Launch, l)
+			for _, n := range nodes {
+				p.launching[n] = group
+				delete(p.mem.Unclaimed, n)
+			}
+		}
+	}
+	p.mem.Groups[group] = g
+	p.logf("launch %s for %s", slurm.Compress(slices.Concat(slices.Collect(maps.Values(byKey))...)), describeJobs(jobs))
+}
+
+func describeJobs(jobs []GroupJob) string {
+	var ids []string
+	for _, j := range jobs {
+		if j.ID != "" {
+			ids = append(ids, j.ID)
+		}
+	}
+	switch {
+	case len(ids) == 0:
+		return "no job"
+	case len(ids) == 1:
+		return "job " + ids[0]
+	case len(ids) > 10:
+		return fmt.Sprintf("%d jobs", len(ids))
+	}
+	return "jobs " + strings.Join(ids, ", ")
+}
+
+// token returns the client token of a launch: the same for the same launch, and
+// for no other in the fleet's life.
+func token(group string, part int, nodes []string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%s", group, part, strings.Join(nodes, ",")))
+	return "pcluster-" + hex.EncodeToString(sum[:16])
+}
+
+// suspend ends the instance of a node that Slurm has taken out of service.
+func (p *planner) suspend(node string) {
+	if group, ok := p.launching[node]; ok {
+		g := p.mem.Groups[group]
+		if !slices.Contains(g.Off, node) {
+			g.Off = append(slices.Clone(g.Off), node)
+			p.mem.Groups[group] = g
+		}
+	}
+	if a, ok := p.mem.Assigned[node]; ok {
+		p.end(node, a)
+	}
+	delete(p.mem.Unclaimed, node)
+}
+
+// resumeFailed gives up on nodes that were not up within Slurm's ResumeTimeout.
+func (p *planner) resumeFailed(nodes []string) {
+	var ours []string
+	for _, node := range nodes {
+		if _, ok := p.key(node); !ok {
+			continue
+		}
+		if _, launched := p.mem.Assigned[node]; launched {
+			p.countFailure(node, "it was not up in time")
+		}
+		p.suspend(node)
+		ours = append(ours, node)
+	}
+	p.update(slurm.NodeUpdate{Nodes: ours, State: slurm.StatePowerDownForce})
+}
+
+// naming takes notice of which nodes can learn their names.
+func (p *planner) naming(named, failed []Assignment) {
+	for _, n := range named {
+		if a, ok := p.mem.Assigned[n.Node]; ok && a.Instance == n.Instance {
+			a.Named = true
+			p.mem.Assigned[n.Node] = a
+		}
+	}
+	for _, n := range failed {
+		if a, ok := p.mem.Assigned[n.Node]; ok && a.Instance == n.Instance {
+			p.end(n.Node, a)
+			p.fail([]string{n.Node}, assignmentFailed, "the node's name could not be recorded")
+		}
+	}
+}
+
+// end terminates the instance of a node and forgets the assignment.
+func (p *planner) end(node string, a Assignment) {
+	delete(p.mem.Assigned, node)
+	p.terminate(a.Instance)
+	p.logf("terminate %s of %s", a.Instance, node)
+}
+
+func (p *planner) terminate(ids ...string) {
+	for _, id := range ids {
+		p.mem.Ending[id] = p.now
+		p.do.Terminate = append(p.do.Terminate, id)
+	}
+}
+
+// fail sets nodes down whose launch failed. Slurm requeues their jobs.
+func (p *planner) fail(nodes []string, code, message string) {
+	p.update(slurm.NodeUpdate{Nodes: nodes, State: slurm.StateDown, Reason: failureReason(code, message)})
+	for _, n := range nodes {
+		p.do.Failed = append(p.do.Failed, NodeFailure{Node: n, Code: code, Message: message})
+	}
+	p.logf("%s can't be launched: %s", slurm.Compress(nodes), failureReason(code, message))
+}
+
+// update has Slurm change nodes, and remembers that what was seen of them before is
+// out of date.
+func (p *planner) update(u slurm.NodeUpdate) {
+	if len(u.Nodes) == 0 {
+		return
+	}
+	for _, n := range u.Nodes {
+		p.mem.Touched[n] = p.now
+	}
+	p.do.Nodes = append(p.do.Nodes, u)
+}
+
+// key returns queue/resource of a node, and false for nodes that are not ours.
+func (p *planner) key(node string) (string, bool) {
+	n, ok := slurm.ParseNodeName(node)
+	if !ok {
+		return "", false
+	}
+	_, ok = p.policy.Resources[n.Queue][n.Resource]
+	return n.Queue + "/" + n.Resource, ok
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}

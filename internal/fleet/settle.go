@@ -1,0 +1,225 @@
+package fleet
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"pcluster/internal/slurm"
+)
+
+// takeOutcomes keeps EC2's answers until all of a group are there.
+func (p *planner) takeOutcomes(outcomes []Outcome) {
+	for _, o := range outcomes {
+		l, ok := p.mem.Launches[o.Token]
+		if !ok {
+			continue // answered twice
+		}
+		delete(p.mem.Launches, o.Token)
+		p.mem.Answered[o.Token] = l
+		p.mem.Outcomes[o.Token] = o
+		if NoCapacity(o.Code) && p.policy.CapacityTimeout > 0 {
+			key := l.Queue + "/" + l.Resource
+			if _, known := p.mem.Exhausted[key]; !known {
+				p.mem.Exhausted[key] = Exhausted{Code: o.Code, Since: p.now}
+				p.logf("no capacity for %s: %s", key, o.Code)
+			}
+		}
+	}
+}
+
+// settle gives the jobs of every group whose launches were all answered their nodes.
+// A group waits for earlier ones that launch nodes which its jobs share.
+func (p *planner) settle() {
+	groups := sortedKeys(p.mem.Groups)
+	slices.SortFunc(groups, func(a, b string) int {
+		return cmp.Compare(p.mem.Groups[a].Order, p.mem.Groups[b].Order)
+	})
+	for _, id := range groups {
+		g := p.mem.Groups[id]
+		if p.answered(g) && !p.waitsForOthers(id, g) {
+			p.settleGroup(id, g)
+		}
+	}
+}
+
+func (p *planner) answered(g Group) bool {
+	for _, token := range g.Parts {
+		if _, ok := p.mem.Outcomes[token]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *planner) waitsForOthers(id string, g Group) bool {
+	for _, j := range g.Jobs {
+		for _, n := range j.Nodes {
+			if other, ok := p.launching[n]; ok && other != id && p.mem.Groups[other].Order < g.Order {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A pool is what a group's launches brought, by queue/resource.
+type pool struct {
+	instances map[string][]Instance
+	codes     map[string]Outcome // by node: the answer to the launch that it was in
+	any       bool
+}
+
+func (p *planner) pool(g Group) pool {
+	out := pool{instances: make(map[string][]Instance), codes: make(map[string]Outcome)}
+	for _, token := range g.Parts {
+		l, o := p.mem.Answered[token], p.mem.Outcomes[token]
+		key := l.Queue + "/" + l.Resource
+		out.instances[key] = append(out.instances[key], o.Instances...)
+		out.any = out.any || len(o.Instances) > 0
+		for _, n := range l.Nodes {
+			out.codes[n] = o
+		}
+	}
+	return out
+}
+
+// settleGroup hands a group's instances to its jobs, in order, and gives back those
+// that no job can use.
+func (p *planner) settleGroup(id string, g Group) {
+	pool := p.pool(g)
+	off := make(map[string]bool)
+	for _, n := range g.Off {
+		off[n] = true
+	}
+	for _, j := range g.Jobs {
+		need := slices.DeleteFunc(slices.Clone(j.Nodes), func(n string) bool {
+			_, has := p.mem.Assigned[n]
+			return has || off[n]
+		})
+		if j.Whole && !p.enough(pool, need) {
+			continue
+		}
+		for _, n := range need {
+			p.assign(pool, n)
+		}
+	}
+	p.failRest(g, pool, off)
+	for _, key := range sortedKeys(pool.instances) {
+		for _, i := range pool.instances[key] {
+			p.terminate(i.ID)
+			p.logf("give back %s of %s", i.ID, key)
+		}
+	}
+	for _, token := range g.Parts {
+		for _, n := range p.mem.Answered[token].Nodes {
+			delete(p.launching, n)
+		}
+		delete(p.mem.Answered, token)
+		delete(p.mem.Outcomes, token)
+	}
+	delete(p.mem.Groups, id)
+}
+
+// enough says whether the pool has an instance for each node. Nodes that this group
+// does not launch were another's, which failed.
+func (p *planner) enough(pool pool, nodes []string) bool {
+	need := make(map[string]int)
+	for _, n := range nodes {
+		if _, ok := pool.codes[n]; !ok {
+			return false
+		}
+		key, _ := p.key(n)
+		need[key]++
+	}
+	for key, n := range need {
+		if len(pool.instances[key]) < n {
+			return false
+		}
+	}
+	return true
+}
+
+// assign gives a node the next instance of its kind, if there is one.
+func (p *planner) assign(pool pool, node string) {
+	key, ok := p.key(node)
+	if !ok || len(pool.instances[key]) == 0 {
+		return
+	}
+	if _, ours := pool.codes[node]; !ours {
+		return
+	}
+	i := pool.instances[key][0]
+	pool.instances[key] = pool.instances[key][1:]
+	a := Assignment{Node: node, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Since: p.now}
+	p.mem.Assigned[node] = a
+	p.do.Assign = append(p.do.Assign, a)
+	delete(p.mem.Paused, key)
+	p.logf("%s is %s at %s", node, i.ID, i.Addr)
+}
+
+// failRest sets the nodes that got no instance down, with the reason that EC2 gave
+// for each of them.
+func (p *planner) failRest(g Group, pool pool, off map[string]bool) {
+	failed := make(map[refusal][]string)
+	failedNode := make(map[string]refusal)
+	for _, node := range sortedKeys(pool.codes) {
+		if _, has := p.mem.Assigned[node]; has || off[node] {
+			continue
+		}
+		why := refusal{pool.codes[node].Code, pool.codes[node].Message}
+		if why.Code == "" {
+			why.Code = LimitedCapacity
+			if !pool.any {
+				why.Code = InsufficientCapacity
+			}
+		}
+		failed[why] = append(failed[why], node)
+		failedNode[node] = why
+		if n, _ := slurm.ParseNodeName(node); n.Static {
+			p.pause(n.Queue + "/" + n.Resource)
+		}
+	}
+	for _, why := range sortedWhy(failed) {
+		p.fail(failed[why], why.Code, why.Message)
+	}
+	for _, j := range g.Jobs {
+		for _, n := range j.Nodes {
+			if why, ok := failedNode[n]; ok && j.ID != "" {
+				p.do.Notes = append(p.do.Notes, JobNote{Job: j.ID, Text: failureReason(why.Code, why.Message)})
+				break
+			}
+		}
+	}
+}
+
+// A refusal is why a node got no instance.
+type refusal struct{ Code, Message string }
+
+func sortedWhy(m map[refusal][]string) []refusal {
+	keys := make([]refusal, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b refusal) int {
+		return cmp.Or(strings.Compare(a.Code, b.Code), strings.Compare(a.Message, b.Message))
+	})
+	return keys
+}
+
+// The pauses between attempts at static nodes.
+const (
+	firstPause = 10 * time.Second
+	lastPause  = 5 * time.Minute
+)
+
+// pause doubles the time until static nodes of a compute resource are tried again.
+func (p *planner) pause(key string) {
+	old := p.mem.Paused[key]
+	if p.now.Before(old.Until) {
+		return
+	}
+	d := min(max(2*old.Last, firstPause), lastPause)
+	p.mem.Paused[key] = Pause{Until: p.now.Add(d), Last: d}
+}

@@ -1,0 +1,230 @@
+package fleet
+
+import (
+	"maps"
+	"time"
+
+	"pcluster/internal/slurm"
+)
+
+// Strategies for when EC2 can't give all nodes of a job.
+const (
+	AllOrNothing       = "all-or-nothing"        // launch all at once or none
+	GreedyAllOrNothing = "greedy-all-or-nothing" // launch what there is, use it if it makes a whole job
+	BestEffort         = "best-effort"           // use what there is
+)
+
+// A Policy is what the cluster's configuration says about its fleet.
+type Policy struct {
+	Cluster   string
+	Strategy  string
+	Resources slurm.Resources   // how to launch; its queues are the partitions that are ours
+	Queues    map[string]string // partition to the hostlist of its nodes
+
+	LaunchBatch          int           // most instances in one request
+	OrphanTimeout        time.Duration // after which an instance that belongs to no node is terminated
+	CapacityTimeout      time.Duration // for which a compute resource without capacity is left alone; 0: not at all
+	ProtectedFailures    int           // failed starts that make a queue inactive; 0: never
+	KeepDrained          bool          // leave drained nodes alone
+	KeepDown             bool          // leave nodes that are down alone
+	MissedRequestTimeout time.Duration // after which a node that powers up is launched without having been asked for
+	MissingTimeout       time.Duration // for which EC2 may not know a new instance
+}
+
+// DefaultPolicy returns the policy of a cluster whose users changed nothing.
+func DefaultPolicy() Policy {
+	return Policy{
+		Strategy:             AllOrNothing,
+		LaunchBatch:          500,
+		OrphanTimeout:        5 * time.Minute,
+		CapacityTimeout:      10 * time.Minute,
+		ProtectedFailures:    10,
+		MissedRequestTimeout: 5 * time.Second,
+		MissingTimeout:       time.Minute,
+	}
+}
+
+// An Instance is a compute node's instance as EC2 knows it.
+type Instance struct {
+	ID       string
+	Queue    string
+	Resource string
+	State    string // pending, running, …; as EC2 spells it
+	Addr     string // private address of the first interface
+	Hostname string // private DNS name
+	Launched time.Time
+	Token    string // client token of the request that launched it, if EC2 tells
+}
+
+// Live reports an instance that costs money, or will as soon as it has started.
+func (i *Instance) Live() bool {
+	return i.State == "pending" || i.State == "running" || i.State == "stopping" || i.State == "stopped"
+}
+
+// A Request is slurmctld's demand for nodes to start.
+type Request struct {
+	Nodes []string
+	Jobs  []slurm.Job // the jobs that the nodes are for; nodes may be for none
+}
+
+// A Launch is one request to EC2. Everything that it needs to be repeated is in it.
+type Launch struct {
+	Token    string    `json:"token"` // EC2 launches once for each
+	Group    string    `json:"group"`
+	Queue    string    `json:"queue"`
+	Resource string    `json:"resource"`
+	Nodes    []string  `json:"nodes"`
+	Min      int       `json:"min"` // fewer instances than this are of no use
+	Since    time.Time `json:"since"`
+}
+
+// An Outcome is EC2's answer to a Launch.
+type Outcome struct {
+	Token     string     `json:"token"`
+	Instances []Instance `json:"instances,omitempty"`
+	Code      string     `json:"code,omitempty"` // why there are not as many as wanted
+	Message   string     `json:"message,omitempty"`
+}
+
+// A Group is what is launched for one purpose, possibly by several Launches. When
+// all of them were answered its jobs get their nodes, in order.
+type Group struct {
+	Order int        `json:"order"` // groups are settled in this order
+	Jobs  []GroupJob `json:"jobs"`
+	Parts []string   `json:"parts"`         // tokens of its launches
+	Off   []string   `json:"off,omitempty"` // nodes that Slurm has suspended since
+}
+
+// A GroupJob is a job's share in a group. Its nodes may be others' too.
+type GroupJob struct {
+	ID    string   `json:"id"` // empty: the nodes are for no job
+	Nodes []string `json:"nodes"`
+	Whole bool     `json:"whole"` // some of the nodes are as good as none
+}
+
+// An Assignment is the instance of a node.
+type Assignment struct {
+	Node     string    `json:"node"`
+	Instance string    `json:"instance"`
+	Addr     string    `json:"addr"`
+	Hostname string    `json:"hostname"`
+	Since    time.Time `json:"since"`
+	Named    bool      `json:"named,omitempty"` // the node can learn its name, and Slurm its address
+	Seen     bool      `json:"seen,omitempty"`  // EC2 has shown the instance since it was launched
+	Ready    bool      `json:"ready,omitempty"` // slurmd has registered
+}
+
+// Exhausted is a compute resource that EC2 has no capacity for.
+type Exhausted struct {
+	Code  string    `json:"code"`
+	Since time.Time `json:"since"`
+}
+
+// A Pause keeps static nodes whose launch fails from being tried all the time.
+type Pause struct {
+	Until time.Time     `json:"until"`
+	Last  time.Duration `json:"last"`
+}
+
+// Memory is what Plan remembers from one call to the next. It is a value: Plan
+// returns a changed copy.
+type Memory struct {
+	Epoch    int64 `json:"epoch"` // set when the memory is new, so that tokens never recur
+	Sequence int   `json:"sequence"`
+
+	Groups    map[string]Group      `json:"groups,omitempty"`
+	Launches  map[string]Launch     `json:"launches,omitempty"` // not answered yet, by token
+	Outcomes  map[string]Outcome    `json:"outcomes,omitempty"` // of groups that wait for more, by token
+	Answered  map[string]Launch     `json:"answered,omitempty"` // the launches of Outcomes
+	Assigned  map[string]Assignment `json:"assigned,omitempty"` // by node
+	Ending    map[string]time.Time  `json:"ending,omitempty"`   // instances told to terminate, and when
+	Exhausted map[string]Exhausted  `json:"exhausted,omitempty"`
+	Paused    map[string]Pause      `json:"paused,omitempty"`
+	Failures  map[string]int        `json:"failures,omitempty"` // starts that failed, by queue/resource
+
+	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
+	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
+
+	Status Status `json:"status,omitempty"` // of the fleet, as last known
+}
+
+// NewMemory returns the memory of a fleet that never did anything.
+func NewMemory(now time.Time) Memory { return Memory{Epoch: now.UnixNano()} }
+
+func (m Memory) clone() Memory {
+	m.Groups = cloneMap(m.Groups)
+	m.Launches = cloneMap(m.Launches)
+	m.Outcomes = cloneMap(m.Outcomes)
+	m.Answered = cloneMap(m.Answered)
+	m.Assigned = cloneMap(m.Assigned)
+	m.Ending = cloneMap(m.Ending)
+	m.Exhausted = cloneMap(m.Exhausted)
+	m.Paused = cloneMap(m.Paused)
+	m.Failures = cloneMap(m.Failures)
+	m.Unclaimed = cloneMap(m.Unclaimed)
+	m.Touched = cloneMap(m.Touched)
+	return m
+}
+
+func cloneMap[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		return make(map[K]V)
+	}
+	return maps.Clone(m)
+}
+
+// Observed is what has been seen and heard since the last call of Plan. Everything
+// in it is optional.
+type Observed struct {
+	// Restarted: the process is new, and does not know which of the actions in
+	// its memory were carried out.
+	Restarted bool
+
+	Resumed      []Request
+	Suspended    []string // nodes
+	ResumeFailed []string // nodes that were not up in time
+	Outcomes     []Outcome
+	Named        []Assignment // whose names and addresses are known now
+	NamingFailed []Assignment
+
+	Slurm  *SlurmView
+	EC2    *EC2View // only together with a SlurmView that is younger
+	Status Status   // of the fleet, read from where users request changes
+}
+
+// A SlurmView is a look at Slurm.
+type SlurmView struct {
+	At         time.Time // before the first question
+	Nodes      []slurm.Node
+	Partitions map[string]string // state by name
+	Jobs       []slurm.Job       // that wait for nodes to start
+}
+
+// An EC2View is a look at the fleet's instances.
+type EC2View struct {
+	At        time.Time // before the question
+	Instances []Instance
+}
+
+// Actions are what Plan wants done. They can be carried out at once and in any
+// order, except that node updates keep theirs. All are safe to repeat.
+type Actions struct {
+	Launch     []Launch
+	Assign     []Assignment // tell the node its name, and Slurm the address
+	Terminate  []string     // instances
+	Nodes      []slurm.NodeUpdate
+	Partitions []PartitionUpdate
+	Notes      []JobNote
+	Failed     []NodeFailure // for the event log
+	Status     *StatusChange
+	Log        []string // what was decided and why, for people
+}
+
+// A PartitionUpdate gives a partition a state.
+type PartitionUpdate struct{ Name, State string }
+
+// A JobNote tells the owner of a job what keeps it.
+type JobNote struct{ Job, Text string }
+
+// A NodeFailure is a node that could not be launched.
+type NodeFailure struct{ Node, Code, Message string }
