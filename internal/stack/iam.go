@@ -1,0 +1,287 @@
+package stack
+
+import (
+	"slices"
+	"strings"
+
+	"pcluster/internal/cfn"
+	"pcluster/internal/config"
+)
+
+// allow returns a statement.
+func allow(actions []string, resources ...cfn.Text) cfn.Statement {
+	return cfn.Statement{Action: actions, Resource: resources}
+}
+
+// when adds a condition to a statement.
+func when(s cfn.Statement, test string, pairs map[string]cfn.Text) cfn.Statement {
+	if s.Condition == nil {
+		s.Condition = map[string]map[string]cfn.Text{}
+	}
+	s.Condition[test] = pairs
+	return s
+}
+
+// trust lets a service take a role.
+func trust(service string) cfn.PolicyDocument {
+	return cfn.Allow(cfn.Statement{Action: []string{"sts:AssumeRole"}, Principal: map[string]cfn.Text{"Service": service}})
+}
+
+// instances trusts EC2, whose name ends in the partition's suffix.
+func (b *builder) instances() cfn.PolicyDocument { return trust("ec2." + b.urlSuffix()) }
+
+// role returns a role for a kind of nodes.
+func (b *builder) nodeRole(id string, policies []config.IamPolicy) cfn.Role {
+	var managed []cfn.Text
+	if b.logging() {
+		managed = append(managed, "arn:"+b.p.Partition+":iam::aws:policy/CloudWatchAgentServerPolicy")
+	}
+	for _, p := range policies {
+		if !slices.Contains(managed, cfn.Text(p.Policy)) {
+			managed = append(managed, p.Policy)
+		}
+	}
+	return cfn.Role{
+		RoleName: b.iamName(id, "AWS::IAM::Role"), Path: b.nodePath(), AssumeRolePolicyDocument: b.instances(),
+		ManagedPolicyArns: managed, PermissionsBoundary: b.c.Iam.PermissionsBoundary,
+	}
+}
+
+// policyName returns a policy's name, which has the prefix if there is one.
+func (b *builder) policyName(name string) cfn.Text {
+	if n := b.iamName(name, "AWS::IAM::Policy"); n != nil {
+		return n
+	}
+	return name
+}
+
+// lastPart returns what follows the last slash of an ARN: a role's or profile's name.
+func lastPart(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
+
+// s3Access returns what S3Access grants.
+func (b *builder) s3Access(list []config.S3Access) []cfn.Statement {
+	read := []string{"s3:Get*", "s3:List*"}
+	write := []string{"s3:Get*", "s3:List*", "s3:PutObject*", "s3:DeleteObject*", "s3:AbortMultipartUpload", "s3:RestoreObject"}
+	var out []cfn.Statement
+	for _, a := range list {
+		bucket := "arn:" + b.p.Partition + ":s3:::" + a.BucketName
+		resources := []cfn.Text{bucket, bucket + "/*"}
+		if a.KeyName != "" {
+			resources = []cfn.Text{bucket + "/" + a.KeyName}
+		}
+		actions := read
+		if a.EnableWriteAccess {
+			actions = write
+		}
+		out = append(out, allow(actions, resources...))
+	}
+	return out
+}
+
+// mountEFS returns what mounting with IAM takes, if any file system asks for it.
+// ids gives the IDs of managed file systems.
+func (b *builder) mountEFS(id func(storageResource) cfn.Text) []cfn.Statement {
+	var arns []cfn.Text
+	for i := range b.c.SharedStorage {
+		s := &b.c.SharedStorage[i]
+		if s.StorageType != config.Efs || !s.EfsSettings.IamAuthorization {
+			continue
+		}
+		prefix := b.arn("elasticfilesystem", "file-system/")
+		if !s.Managed() {
+			arns = append(arns, prefix+s.ExistingID())
+			continue
+		}
+		for _, r := range b.storage {
+			if r.name == s.Name {
+				arns = append(arns, cfn.Join("", prefix, id(r)))
+			}
+		}
+	}
+	if arns == nil {
+		return nil
+	}
+	return []cfn.Statement{allow([]string{
+		"elasticfilesystem:ClientMount", "elasticfilesystem:ClientRootAccess", "elasticfilesystem:ClientWrite"}, arns...)}
+}
+
+// programs is the node program in the bucket, which nodes fetch if the AMI lacks it.
+func (b *builder) programs() cfn.Text {
+	return "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket + "/parallelcluster/" + config.ToolVersion + "/programs/*"
+}
+
+// headPermissions adds the head node's role, its policies and its profile, as far
+// as the file does not bring them.
+func (b *builder) headPermissions() {
+	iam := b.c.HeadNode.Iam
+	if iam.InstanceProfile != "" {
+		b.headProfile = lastPart(iam.InstanceProfile)
+		return
+	}
+	var role cfn.Text
+	if iam.InstanceRole != "" {
+		role = lastPart(iam.InstanceRole)
+	} else {
+		r := b.t.Add("RoleHeadNode", b.nodeRole("RoleHeadNode", iam.AdditionalIamPolicies))
+		role = r.Ref()
+		add := func(id, name string, statements []cfn.Statement) {
+			b.headPolicies = append(b.headPolicies, b.t.Add(id, cfn.Policy{
+				PolicyName: b.policyName(name), PolicyDocument: cfn.Allow(statements...), Roles: []cfn.Text{role},
+			}))
+		}
+		add("ParallelClusterPoliciesHeadNode", "parallelcluster", b.headStatements())
+		add("SlurmPoliciesHeadNode", "parallelcluster-slurm-head-node", []cfn.Statement{allow(
+			[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:Scan"},
+			b.nodeTable.Att(cfn.Arn), cfn.Join("", b.nodeTable.Att(cfn.Arn), "/index/*"))})
+		if b.zone != nil {
+			add("ParallelClusterSlurmRoute53Policies", "parallelcluster-slurm-route53", []cfn.Statement{allow(
+				[]string{"route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets"},
+				cfn.Join("", "arn:"+b.p.Partition+":route53:::hostedzone/", b.zone))})
+		}
+		if len(iam.S3Access) > 0 {
+			add("S3AccessPoliciesHeadNode", "S3Access", b.s3Access(iam.S3Access))
+		}
+	}
+	b.headProfile = b.t.Add("InstanceProfileHeadNode", cfn.InstanceProfile{
+		InstanceProfileName: b.iamName("InstanceProfileHeadNode", "AWS::IAM::InstanceProfile"), Path: b.nodePath(), Roles: []cfn.Text{role},
+	}).Ref()
+}
+
+// headStatements are what the head node may do: watch its instances, launch and
+// end compute nodes, attach the cluster's volumes, and read its own artifacts.
+func (b *builder) headStatements() []cfn.Statement {
+	cluster := map[string]cfn.Text{"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName}
+	fleet := map[string]cfn.Text{
+		"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName,
+		"aws:ResourceTag/" + config.ToolTagPrefix + "node-type":    compute,
+	}
+	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
+	s := []cfn.Statement{
+		allow([]string{
+			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeInstanceTypes", "ec2:DescribeVolumes",
+			"ec2:DescribeCapacityReservations", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions",
+		}, "*"),
+		allow([]string{"ec2:AttachVolume", "ec2:DetachVolume"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")),
+		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "*/*")), "StringEquals", map[string]cfn.Text{"ec2:CreateAction": []string{"RunInstances", "CreateFleet"}}),
+		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", cluster),
+		allow([]string{"s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLocation", "s3:ListBucket"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*", b.programs()),
+		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource", "cloudformation:DescribeStackResources"}, cfn.StackID),
+		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets"}, "*"),
+		when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", fleet),
+		allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.launchResources()...),
+		when(allow([]string{"iam:PassRole"}, b.passedRoles()...), "StringEquals", map[string]cfn.Text{"iam:PassedToService": "ec2." + b.urlSuffix()}),
+		allow([]string{"dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:DeleteItem"}, b.stateTable.Att(cfn.Arn)),
+	}
+	if b.c.HeadNode.Dcv.Enabled {
+		s = append(s, allow([]string{"s3:GetObject"}, "arn:"+b.p.Partition+":s3:::dcv-license."+b.p.Region+"/*"))
+	}
+	if b.logging() {
+		s = append(s, when(allow([]string{"ec2:GetConsoleOutput"}, b.arn("ec2", "instance/*")), "StringEquals", fleet))
+	}
+	s = append(s, b.reservationStatements()...)
+	settings := b.c.Scheduling.SlurmSettings
+	var secrets []cfn.Text
+	secret := func(arn string) {
+		if arn == "" || slices.Contains(secrets, cfn.Text(arn)) {
+			return
+		}
+		secrets = append(secrets, arn)
+		action := "secretsmanager:GetSecretValue"
+		if parts := strings.Split(arn, ":"); len(parts) > 2 && parts[2] == "ssm" {
+			action = "ssm:GetParameter"
+		}
+		s = append(s, allow([]string{action}, arn))
+	}
+	secret(settings.MungeKeySecretArn)
+	if settings.Database != nil {
+		secret(settings.Database.PasswordSecretArn)
+	}
+	if b.c.DirectoryService != nil {
+		secret(b.c.DirectoryService.PasswordSecretArn)
+	}
+	if len(b.pools()) > 0 {
+		s = append(s, allow([]string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, "*"))
+	}
+	return append(s, b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() })...)
+}
+
+// launchResources are what a launch of compute nodes touches.
+func (b *builder) launchResources() []cfn.Text {
+	var out []cfn.Text
+	subnets := b.computeSubnets()
+	slices.Sort(subnets)
+	for _, id := range subnets {
+		out = append(out, b.arn("ec2", "subnet/"+id))
+	}
+	for _, kind := range []string{"fleet", "network-interface", "instance", "volume", "security-group", "launch-template", "placement-group"} {
+		out = append(out, b.arn("ec2", kind+"/*"))
+	}
+	var images []string
+	for i := range b.c.Scheduling.SlurmQueues {
+		images = append(images, b.c.QueueAMI(&b.c.Scheduling.SlurmQueues[i], b.official))
+	}
+	slices.Sort(images)
+	for _, ami := range slices.Compact(images) {
+		out = append(out, "arn:"+b.p.Partition+":ec2:"+b.p.Region+"::image/"+ami)
+	}
+	return out
+}
+
+// passedRoles are the roles of compute nodes: those of the stack, and those that
+// the file gives to queues.
+func (b *builder) passedRoles() []cfn.Text {
+	var custom []string
+	managed := false
+	for _, q := range b.c.Scheduling.SlurmQueues {
+		switch {
+		case q.Iam.InstanceRole != "":
+			custom = append(custom, q.Iam.InstanceRole)
+		case q.Iam.InstanceProfile != "":
+			custom = append(custom, "arn:"+b.p.Partition+":iam::"+b.p.Account+":role/*") // which role it holds is not known here
+		default:
+			managed = true
+		}
+	}
+	slices.Sort(custom)
+	var out []cfn.Text
+	for _, arn := range slices.Compact(custom) {
+		out = append(out, arn)
+	}
+	if managed {
+		_, name := b.iamPrefix()
+		out = append(out, "arn:"+b.p.Partition+":iam::"+b.p.Account+":role"+b.nodePath()+name+"*")
+	}
+	return out
+}
+
+// reservationStatements let the head node launch in capacity reservations.
+func (b *builder) reservationStatements() []cfn.Statement {
+	var single, grouped []string
+	for _, q := range b.c.Scheduling.SlurmQueues {
+		for i := range q.ComputeResources {
+			if r := q.ReservationOf(&q.ComputeResources[i]); r != nil && r.CapacityReservationId != "" {
+				single = append(single, r.CapacityReservationId)
+			} else if r != nil {
+				grouped = append(grouped, r.CapacityReservationResourceGroupArn)
+			}
+		}
+	}
+	slices.Sort(single)
+	slices.Sort(grouped)
+	var out []cfn.Statement
+	if single = slices.Compact(single); len(single) > 0 {
+		var arns []cfn.Text
+		for _, id := range single {
+			arns = append(arns, b.arn("ec2", "capacity-reservation/"+id))
+		}
+		out = append(out, allow([]string{"ec2:RunInstances"}, arns...))
+	}
+	if grouped = slices.Compact(grouped); len(grouped) > 0 {
+		var arns []cfn.Text
+		for _, arn := range grouped {
+			arns = append(arns, arn)
+		}
+		out = append(out, allow([]string{"ec2:RunInstances", "ec2:CreateFleet", "resource-groups:ListGroupResources"}, arns...))
+	}
+	return out
+}

@@ -1,0 +1,3 @@
+package stack
+
+func (b *builder) loginNodes() {}
