@@ -53,14 +53,20 @@ func (s *Service) openBlob(bucket string, v *version, offset, size int64) (io.Re
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return section{io.LimitReader(f, size), f}, nil
+	return &section{io.LimitedReader{R: f, N: size}, f}, nil
 }
 
 // A section is part of an open file.
 type section struct {
-	io.Reader
-	io.Closer
+	io.LimitedReader
+	f *os.File
 }
+
+func (s *section) Close() error { return s.f.Close() }
+
+// WriteTo lets the kernel copy from file to file or to a socket, which it does
+// only for readers that it recognises.
+func (s *section) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, &s.LimitedReader) }
 
 // A received is a body that was stored and found to be what the client meant.
 type received struct {
