@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// fleetKey returns the key of the item that holds the status of the fleet.
+func fleetKey() map[string]ddb.AttributeValue {
+	return map[string]ddb.AttributeValue{"Id": &ddb.AttributeValueMemberS{Value: "COMPUTE_FLEET"}}
+}
+
+// DescribeComputeFleet tells the status of a cluster's compute fleet.
+func (o *Operator) DescribeComputeFleet(ctx context.Context, name string) (*Fleet, error) {
+	s, err := o.clusterStack(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	f := o.fleet(ctx, s)
+	return &f, nil
+}
+
+// fleet reads the status of the fleet; what can't be read is unknown.
+func (o *Operator) fleet(ctx context.Context, s cfnStack) Fleet {
+	switch s.status() {
+	case "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS":
+	default:
+		return Fleet{Status: FleetUnknown}
+	}
+	f, err := o.readFleet(ctx, s)
+	if err != nil {
+		o.Log.Warn("compute fleet of " + s.name() + ": " + err.Error())
+		return Fleet{Status: FleetUnknown}
+	}
+	return f
+}
+
+func (o *Operator) readFleet(ctx context.Context, s cfnStack) (Fleet, error) {
+	out, err := o.DynamoDB.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName:      aws.String(tableName(s.name())),
+		Key:            fleetKey(),
+		ConsistentRead: aws.Bool(true),
+	})
+	if err != nil {
+		return Fleet{}, err
+	}
+	status, updated := text(out.Item["Status"]), text(out.Item["LastUpdatedTime"])
+	if keepsFleetInMap(s.tag(tagVersion)) {
+		data, _ := out.Item["Data"].(*ddb.AttributeValueMemberM)
+		if data == nil {
+			return Fleet{Status: FleetUnknown}, nil
+		}
+		status, updated = text(data.Value["status"]), text(data.Value["lastStatusUpdatedTime"])
+	}
+	if status == "" {
+		return Fleet{Status: FleetUnknown}, nil
+	}
+	f := Fleet{Status: FleetStatus(status)}
+	if t, ok := parseFleetTime(updated); ok {
+		f.LastStatusUpdatedTime = &Time{t}
+	}
+	return f, nil
+}
+
+func text(v ddb.AttributeValue) string {
+	if s, ok := v.(*ddb.AttributeValueMemberS); ok {
+		return s.Value
+	}
+	return ""
+}
+
+// fleetTime is the form in which times of the fleet's item are written: that of
+// Python's datetime, which other tools that read the item expect.
+const fleetTime = "2006-01-02 15:04:05.000000-07:00"
+
+func parseFleetTime(s string) (time.Time, bool) {
+	for _, form := range []string{"2006-01-02 15:04:05.999999999-07:00", "2006-01-02 15:04:05.999999999 MST", time.RFC3339Nano} {
+		if t, err := time.Parse(form, strings.TrimSpace(s)); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// UpdateComputeFleet asks for the compute fleet to be started or stopped. The
+// head node does the work; the answer says where the fleet stands.
+func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request FleetStatus) (*Fleet, error) {
+	s, err := o.clusterStack(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	switch s.status() {
+	case "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE":
+	default:
+		return nil, badRequest("The compute fleet of cluster '%s' cannot be updated while its stack is in status %s: wait for the stack, or look at 'pcluster describe-cluster -n %s'.", name, s.status(), name)
+	}
+	legal := []FleetStatus{FleetStartRequested, FleetStopRequested}
+	if s.parameter(parameterScheduler) == "awsbatch" {
+		legal = []FleetStatus{FleetEnabled, FleetDisabled}
+	}
+	if !slices.Contains(legal, request) {
+		return nil, badRequest("the update compute fleet status can only be set to `%s` or `%s` for %s clusters.", legal[0], legal[1], s.parameter(parameterScheduler))
+	}
+	if s.parameter(parameterScheduler) == "awsbatch" {
+		return nil, refuse(500, "Cluster '%s' uses AWS Batch, whose compute environments this version does not operate.", name)
+	}
+	current, err := o.readFleet(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if current.Status == FleetUnknown {
+		return nil, refuse(500, "The status of the compute fleet of cluster '%s' is not in table %s.", name, tableName(name))
+	}
+	if current.Status.covers(request) {
+		return &current, nil
+	}
+	if err := o.writeFleet(ctx, s, current.Status, request); err != nil {
+		if kindOf(err) == conflicting {
+			return nil, badRequest("The status of the compute fleet of cluster '%s' changed from %s while it was updated. Please retry.", name, current.Status)
+		}
+		return nil, err
+	}
+	updated, err := o.readFleet(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &updated, nil
+}
+
+// writeFleet changes the status of the fleet, provided it is still the old one.
+func (o *Operator) writeFleet(ctx context.Context, s cfnStack, old, status FleetStatus) error {
+	str := func(v string) ddb.AttributeValue { return &ddb.AttributeValueMemberS{Value: v} }
+	table, now := tableName(s.name()), o.Now().UTC().Format(fleetTime)
+	if !keepsFleetInMap(s.tag(tagVersion)) {
+		_, err := o.DynamoDB.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName:                 &table,
+			Item:                      map[string]ddb.AttributeValue{"Id": fleetKey()["Id"], "Status": str(string(status)), "LastUpdatedTime": str(now)},
+			ConditionExpression:       aws.String("#s = :old"),
+			ExpressionAttributeNames:  map[string]string{"#s": "Status"},
+			ExpressionAttributeValues: map[string]ddb.AttributeValue{":old": str(string(old))},
+		})
+		return err
+	}
+	_, err := o.DynamoDB.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 &table,
+		Key:                       fleetKey(),
+		UpdateExpression:          aws.String("SET #d.#s = :new, #d.#t = :now"),
+		ConditionExpression:       aws.String("#d.#s = :old"),
+		ExpressionAttributeNames:  map[string]string{"#d": "Data", "#s": "status", "#t": "lastStatusUpdatedTime"},
+		ExpressionAttributeValues: map[string]ddb.AttributeValue{":new": str(string(status)), ":now": str(now), ":old": str(string(old))},
+	})
+	return err
+}
