@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	"github.com/goccy/go-yaml"
+
+	"pcluster/internal/cluster"
+)
+
+// loadAWS reads the SDK's configuration from environment and profile.
+func loadAWS(ctx context.Context, region string, log *slog.Logger) (aws.Config, error) {
+	options := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithRetryer(func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.MaxAttempts = 6
+				o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(nobodyThere)}, o.Retryables...)
+			})
+		}),
+		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			log.Warn(fmt.Sprintf(format, args...))
+		})),
+	}
+	if region != "" {
+		options = append(options, awsconfig.WithRegion(region))
+	}
+	return awsconfig.LoadDefaultConfig(ctx, options...)
+}
+
+// nobodyThere ends the attempts to call an endpoint that refuses connections or
+// has no address: that is a mistake in the set-up, which people should hear of
+// at once, and no hiccup.
+func nobodyThere(err error) aws.Ternary {
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	if errors.Is(err, syscall.ECONNREFUSED) || isDNS && dns.IsNotFound {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
+
+// operator returns what operates on the clusters of the region that the user
+// means: that of the option or, for commands that read a cluster file, of the
+// file; else of the environment or the profile.
+func (env *Env) operator(ctx context.Context, c common, file []byte) (*cluster.Operator, error) {
+	region, err := chooseRegion(c.Region, regionOfFile(file), env.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := env.AWS(ctx, region, env.log)
+	if err != nil {
+		return nil, &cluster.Error{Status: http.StatusBadRequest, Body: cluster.ErrorBody{Message: "Bad Request: AWS configuration: " + err.Error()}}
+	}
+	if err := checkRegion(cfg.Region); err != nil {
+		return nil, err
+	}
+	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), env.logCalls)
+	return env.Operator(cfg, env.log), nil
+}
+
+// logCalls makes every call of the SDK leave a line in the log.
+func (env *Env) logCalls(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("LogCall", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		env.log.Info("Executing AWS call: region=" + awsmiddleware.GetRegion(ctx) + ", service=" + strings.ToLower(awsmiddleware.GetServiceID(ctx)) +
+			", operation=" + awsmiddleware.GetOperationName(ctx) + ", parameters=" + logged(in.Parameters))
+		return next.HandleInitialize(ctx, in)
+	}), middleware.After)
+}
+
+// regionOfFile returns the region that a cluster file names. A file that can't be
+// parsed names none here, so that its own error is the one that shows.
+func regionOfFile(text []byte) string {
+	var file struct {
+		Region string `yaml:"Region"`
+	}
+	if len(text) == 0 || yaml.Unmarshal(text, &file) != nil {
+		return ""
+	}
+	return file.Region
+}
+
+// chooseRegion returns the region to work in, empty for that of the profile.
+func chooseRegion(option, file string, getenv func(string) string) (string, error) {
+	if option != "" && file != "" && option != file {
+		return "", badValue("region is set in both parameter and configuration and conflicts: '%s' in the parameter, '%s' in the configuration.", option, file)
+	}
+	for _, region := range []string{option, file, getenv("AWS_DEFAULT_REGION"), getenv("AWS_REGION")} {
+		if region != "" {
+			return region, nil
+		}
+	}
+	return "", nil
+}
+
+// knownRegions are the regions of AWS in which a cluster may live. A region that
+// does not exist is told from one that does not answer only by such a list.
+var knownRegions = strings.Fields(`
+	af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2
+	ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7
+	ca-central-1 ca-west-1 cn-north-1 cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2
+	eu-west-1 eu-west-2 eu-west-3 eusc-de-east-1 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1
+	us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 us-iso-east-1 us-iso-west-1 us-isob-east-1 us-west-1 us-west-2`)
+
+func checkRegion(region string) error {
+	if region == "" {
+		return badValue("region needs to be set: use --region, AWS_DEFAULT_REGION, or Region in the configuration.")
+	}
+	if !slices.Contains(knownRegions, region) {
+		return badValue("invalid or unsupported region '%s'", region)
+	}
+	return nil
+}

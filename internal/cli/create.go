@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"pcluster/internal/cluster"
+)
+
+type createOptions struct {
+	common
+	cluster.CreateRequest
+	Wait bool
+}
+
+func newCreateClusterCmd(env *Env, run func(context.Context, *Env, createOptions) (any, error)) *cobra.Command {
+	var o createOptions
+	o.RollbackOnFailure = true
+	cmd := &cobra.Command{Use: "create-cluster", Short: "Create a cluster from a file"}
+	flags := cmd.Flags()
+	begin(cmd)
+	clusterName(cmd, &o.Name)
+	flags.VarP(&fileValue{&o.File, &o.Configuration}, "cluster-configuration", "c", "YAML file that describes the cluster")
+	require(cmd, "cluster-configuration")
+	flags.Var(manyPatterns(&o.SuppressValidators, "suppress-validators", `^(ALL|type:[A-Za-z0-9]+)$`), "suppress-validators",
+		"validators to skip: type:<ValidatorName>, or ALL")
+	flags.Var(&choiceValue{[]string{"INFO", "WARNING", "ERROR"}, &o.FailureLevel}, "validation-failure-level",
+		"lowest level of a validation message that stops the creation; by default ERROR")
+	flags.Var(&boolValue{option: "dryrun", target: &o.DryRun}, "dryrun", "only validate the file")
+	flags.Var(&boolValue{option: "rollback-on-failure", target: &o.RollbackOnFailure}, "rollback-on-failure",
+		"remove what was created if the creation fails; by default true")
+	waitOption(cmd, &o.Wait, "wait until the cluster is created, show on stderr how far it is, and print the result of describe-cluster")
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+func runCreateCluster(ctx context.Context, env *Env, o createOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, o.Configuration)
+	if err != nil {
+		return nil, err
+	}
+	created, err := operator.Create(ctx, o.CreateRequest)
+	if err != nil || !o.Wait {
+		return result(created, err)
+	}
+	writeMessages(env.Stderr, created.ValidationMessages)
+	end, err := env.follow(ctx, operator, created.Cluster, cluster.CreateInProgress)
+	if err != nil {
+		return nil, err
+	}
+	description, err := result(operator.Describe(ctx, o.Name))
+	if err == nil && end.Status != cluster.CreateComplete {
+		err = ExitStatus(1)
+	}
+	return description, err
+}
+
+func interrupted(s cluster.Summary, begun cluster.Status) string {
+	at := "--cluster-name " + s.ClusterName + " --region " + s.Region
+	if begun == cluster.DeleteInProgress {
+		return fmt.Sprintf("The deletion of cluster %s goes on without this command. To follow it:\n  pcluster delete-cluster %s --wait\n", s.ClusterName, at)
+	}
+	return fmt.Sprintf("The creation of cluster %s goes on without this command. To follow it:\n  pcluster describe-cluster %s --query clusterStatus\nTo undo it:\n  pcluster delete-cluster %s\n", s.ClusterName, at, at)
+}

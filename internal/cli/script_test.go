@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pcluster/internal/cluster"
+	"pcluster/internal/cluster/clustertest"
+)
+
+// A world is what one script acts on: an account, and what was typed into shells.
+type world struct {
+	cloud    *clustertest.Cloud
+	shell    []string
+	terminal bool
+	cancel   context.CancelFunc // Ctrl-C
+	refused  error              // of the SDK's configuration
+}
+
+// TestScripts runs what users type, in testdata/*.txtar. Beside the commands of
+// testscript there are:
+//
+//	pcluster ARG...            runs the program, which must exit with 0
+//	exits STATUS pcluster ...  runs it, and it must exit with that status
+//	cloud VERB ARG...          lets something happen in the account, see below
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata",
+		UpdateScripts: *updateScripts,
+		Setup: func(e *testscript.Env) error {
+			w := &world{cloud: clustertest.New()}
+			w.cloud.Know()
+			e.Values["world"] = w
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"pcluster": func(ts *testscript.TestScript, neg bool, args []string) {
+				if status := runIn(ts, args); (status != 0) != neg {
+					ts.Fatalf("exit status %d", status)
+				}
+			},
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				if got := runIn(ts, args[2:]); got != want {
+					ts.Fatalf("exit status %d, want %d", got, want)
+				}
+			},
+			"cloud": func(ts *testscript.TestScript, _ bool, args []string) { happen(ts, args) },
+		},
+	})
+}
+
+func runIn(ts *testscript.TestScript, args []string) int {
+	w := ts.Value("world").(*world)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w.cancel = cancel
+	env := Env{
+		Stdin: strings.NewReader(""), Stdout: ts.Stdout(), Stderr: ts.Stderr(),
+		Getenv: ts.Getenv, Home: ts.Getenv("HOME"),
+		Now:     func() time.Time { return clustertest.Noon },
+		Columns: func() (int, bool) { return 100, w.terminal },
+		AWS: func(_ context.Context, region string, _ *slog.Logger) (aws.Config, error) {
+			if region == "" {
+				region = ts.Getenv("PROFILE_REGION")
+			}
+			return aws.Config{Region: region}, w.refused
+		},
+		Operator: func(cfg aws.Config, log *slog.Logger) *cluster.Operator {
+			w.cloud.Region = cfg.Region
+			return w.cloud.Operator(log)
+		},
+		Shell: func(line string) error {
+			w.shell = append(w.shell, line)
+			fmt.Fprintln(ts.Stdout(), "$ "+line)
+			return nil
+		},
+	}
+	// File names in scripts are those of the script's directory.
+	for i, arg := range args {
+		if strings.HasSuffix(arg, ".yaml") && !strings.HasPrefix(arg, "-") {
+			args[i] = ts.MkAbs(arg)
+		}
+	}
+	return Run(ctx, args, env)
+}
+
+// happen lets something happen: at once or, after the word "next", before stack
+// events are read once more.
+func happen(ts *testscript.TestScript, args []string) {
+	w := ts.Value("world").(*world)
+	c := w.cloud
+	if args[0] == "next" {
+		c.Next = append(c.Next, func() { happen(ts, args[1:]) })
+		return
+	}
+	switch verb := args[0]; verb {
+	case "stack": // CLUSTER STATUS [REASON]
+		c.StackEvent(args[1], args[2], strings.Join(args[3:], " "))
+	case "resource": // CLUSTER ID PHYSICAL TYPE STATUS [REASON]
+		c.Event(args[1], args[2], args[3], args[4], args[5], strings.Join(args[6:], " "))
+	case "boot": // CLUSTER JSON
+		c.Ship(c.Parameter(args[1], "ClusterCWLogGroup"), "ip-10-0-0-5.i-0aa.boot", args[2])
+	case "log-group": // CLUSTER NAME
+		c.SetParameter(args[1], "ClusterCWLogGroup", args[2])
+	case "launch": // ID TYPE PRIVATE PUBLIC TAG...
+		c.Launch(args[1], args[2], args[3], args[4], args[5:]...)
+	case "fleet": // CLUSTER STATUS
+		c.SetFleet(args[1], args[2], "2026-03-14 11:59:00 UTC")
+	case "refuse": // OPERATION CODE MESSAGE
+		c.Refuse[args[1]] = clustertest.Fault(args[2], "%s", strings.Join(args[3:], " "))
+	case "tag": // CLUSTER KEY VALUE
+		c.Tag(args[1], args[2], args[3])
+	case "interrupt":
+		w.cancel()
+	case "terminal":
+		w.terminal = true
+	case "empty": // no calls but those
+		if calls := c.Calls(); len(calls) > 0 {
+			ts.Fatalf("AWS was called: %v", calls)
+		}
+	default:
+		ts.Fatalf("what is %s?", verb)
+	}
+}

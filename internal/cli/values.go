@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"pcluster/internal/cluster"
+)
+
+// The values of options, as [pflag.Value]. Two kinds of mistakes exist, because
+// scripts tell them apart by exit status: a value outside a set of choices is an
+// error of usage, while a value that the operation would have refused is answered
+// as the operation would.
+
+func badValue(format string, args ...any) error {
+	return &cluster.Error{Status: 400, Body: cluster.ErrorBody{Message: "Bad Request: " + fmt.Sprintf(format, args...)}}
+}
+
+// A switchValue is an option without a value.
+type switchValue bool
+
+func (v *switchValue) String() string   { return fmt.Sprint(bool(*v)) }
+func (v *switchValue) Type() string     { return "bool" }
+func (v *switchValue) Set(string) error { *v = true; return nil }
+
+// A textValue takes any text.
+type textValue string
+
+func (v *textValue) String() string     { return string(*v) }
+func (v *textValue) Type() string       { return "text" }
+func (v *textValue) Set(s string) error { *v = textValue(s); return nil }
+
+// A boolValue takes true or false, in three spellings each.
+type boolValue struct {
+	option string
+	target *bool
+}
+
+func (v *boolValue) String() string { return "" }
+func (v *boolValue) Type() string   { return "true|false" }
+
+func (v *boolValue) Set(s string) error {
+	switch s {
+	case "true", "True", "TRUE":
+		*v.target = true
+	case "false", "False", "FALSE":
+		*v.target = false
+	default:
+		return badValue("Wrong type, expected 'boolean' for parameter '%s'", v.option)
+	}
+	return nil
+}
+
+// namePattern is what names of clusters look like.
+const namePattern = `^[a-zA-Z][a-zA-Z0-9-]+$`
+
+// A patternValue takes text that a pattern matches.
+type patternValue struct {
+	option  string
+	pattern string
+	target  *string
+}
+
+func (v *patternValue) String() string { return "" }
+func (v *patternValue) Type() string   { return "name" }
+
+func (v *patternValue) Set(s string) error {
+	if !regexp.MustCompile(v.pattern).MatchString(s) {
+		return badValue("'%s' does not match '%s' - '%s'", s, v.pattern, v.option)
+	}
+	*v.target = s
+	return nil
+}
+
+// A fileValue takes the path of a file and is its content.
+type fileValue struct {
+	path    *string
+	content *[]byte
+}
+
+func (v *fileValue) String() string { return "" }
+func (v *fileValue) Type() string   { return "file" }
+
+func (v *fileValue) Set(path string) error {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return badValue("File not found: '%s'", path)
+	}
+	if err != nil {
+		var perr *fs.PathError
+		if errors.As(err, &perr) {
+			err = perr.Err
+		}
+		return badValue("File '%s' could not be read: %v", path, err)
+	}
+	*v.path, *v.content = path, content
+	return nil
+}
+
+// A choiceValue takes one of a few words.
+type choiceValue struct {
+	choices []string
+	target  *string
+}
+
+func (v *choiceValue) String() string { return "" }
+func (v *choiceValue) Type() string   { return "{" + strings.Join(v.choices, ",") + "}" }
+
+func (v *choiceValue) Set(s string) error {
+	if !slices.Contains(v.choices, s) {
+		return fmt.Errorf("invalid choice: %s (choose from %s)", quote(s), quoteAll(v.choices))
+	}
+	*v.target = s
+	return nil
+}
+
+// A manyValue is one of those options that take one or more values after it. The
+// last use of the option counts alone.
+type manyValue struct {
+	each   pflag.Value // what one value must be
+	one    *string     // where each leaves it
+	target *[]string
+}
+
+func (v *manyValue) String() string     { return "" }
+func (v *manyValue) Type() string       { return v.each.Type() + " ..." }
+func (v *manyValue) Set(s string) error { return v.replace([]string{s}) }
+
+func (v *manyValue) replace(values []string) error {
+	*v.target = nil
+	for _, s := range values {
+		if err := v.each.Set(s); err != nil {
+			return err
+		}
+		*v.target = append(*v.target, *v.one)
+	}
+	return nil
+}
+
+func manyChoices(target *[]string, choices []string) *manyValue {
+	one := new(string)
+	return &manyValue{each: &choiceValue{choices: choices, target: one}, one: one, target: target}
+}
+
+func manyPatterns(target *[]string, option, pattern string) *manyValue {
+	one := new(string)
+	return &manyValue{each: &patternValue{option: option, pattern: pattern, target: one}, one: one, target: target}
+}
+
+// quote writes a text as Python would, which is what the messages of argparse
+// and of unknown arguments look like.
+func quote(s string) string {
+	q := `'`
+	if strings.Contains(s, `'`) && !strings.Contains(s, `"`) {
+		q = `"`
+	}
+	var b strings.Builder
+	b.WriteString(q)
+	for _, r := range s {
+		switch {
+		case string(r) == q || r == '\\':
+			b.WriteString(`\` + string(r))
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteString(q)
+	return b.String()
+}
+
+func quoteAll(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = quote(s)
+	}
+	return strings.Join(quoted, ", ")
+}
