@@ -206,7 +206,7 @@ func write(path string, src *source) error {
 	}
 
 	used := map[string]bool{}
-	codes := map[string]string{}
+	codes, errs := map[string]string{}, map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(src.Operations)) {
 		o := src.Operations[name]
 		op := model.Operation{Method: o.HTTP.Method, URI: o.HTTP.RequestURI, Status: o.HTTP.ResponseCode, Unauthorized: o.Auth == "none"}
@@ -220,14 +220,15 @@ func write(path string, src *source) error {
 		}
 		for _, e := range o.Errors {
 			reach(src, e.Shape, used)
-			codes[e.Shape] = e.Shape
-			if c := src.Shapes[e.Shape].Error.Code; c != "" {
-				codes[c] = e.Shape
-			}
+			errs[e.Shape] = true
+			codes[orElse(src.Shapes[e.Shape].Error.Code, e.Shape)] = e.Shape
 		}
 		if err := line("operation", name, op); err != nil {
 			return err
 		}
+	}
+	for shape := range errs {
+		codes[shape] = shape // a shape's own name is its own, whatever another's code is
 	}
 	for _, code := range slices.Sorted(maps.Keys(codes)) {
 		fmt.Fprintf(&b, "exception\t%s\t%s\n", code, codes[code])
@@ -277,4 +278,11 @@ func reach(src *source, name string, used map[string]bool) {
 			reach(src, m.Shape, used)
 		}
 	}
+}
+
+func orElse(s, otherwise string) string {
+	if s != "" {
+		return s
+	}
+	return otherwise
 }
