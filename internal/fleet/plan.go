@@ -39,6 +39,8 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 		p.look(seen.Slurm, seen.EC2)
 	}
 	p.settle()
+	// An assignment to be repeated may just have turned out to be over.
+	p.do.Assign = slices.DeleteFunc(p.do.Assign, func(a Assignment) bool { return p.mem.Assigned[a.Node].Instance != a.Instance })
 	return p.do, p.mem
 }
 

@@ -234,11 +234,7 @@ func derivedConf(c *config.Cluster, f Facts) []byte {
 	var b conf
 	b.comment("Made from the cluster file, and again by each update of the cluster: changes here get lost.")
 	b.set("SlurmctldHost", fmt.Sprintf("%s(%s)", f.HeadName, f.HeadAddress))
-	idle := s.ScaledownIdletime
-	if idle > 0 {
-		idle *= 60
-	}
-	b.set("SuspendTime", idle)
+	b.set("SuspendTime", suspendTime(s.ScaledownIdletime))
 	b.set("ResumeTimeout", c.DevSettings.Timeouts.ComputeNodeBootstrapTimeout)
 	b.set("SelectTypeParameters", pick(s.EnableMemoryBasedScheduling, "CR_CPU_Memory", "CR_CPU"))
 	switch {
@@ -261,6 +257,18 @@ func derivedConf(c *config.Cluster, f Facts) []byte {
 		b.set("SuspendExcNodes", strings.Join(excluded, ","))
 	}
 	return b.bytes()
+}
+
+// forever is ten years in seconds. Slurm's own value for never, -1, would turn power
+// saving off altogether: no node would be powered up any more either.
+const forever = 10 * 365 * 24 * 60 * 60
+
+// suspendTime returns after how many seconds idle nodes are powered down.
+func suspendTime(idleMinutes int) int {
+	if idleMinutes < 0 {
+		return forever
+	}
+	return idleMinutes * 60
 }
 
 func accounting(b *conf, host string, port int, f Facts) {

@@ -1,0 +1,396 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pcluster/internal/slurm"
+)
+
+// A Scheduler is Slurm; *slurm.Client is one.
+type Scheduler interface {
+	Nodes(ctx context.Context, hostlist string) ([]slurm.Node, error)
+	Partitions(ctx context.Context) ([]slurm.Partition, error)
+	ConfiguringJobs(ctx context.Context) ([]slurm.Job, error)
+	UpdateNodes(ctx context.Context, updates ...slurm.NodeUpdate) error
+	SetPartitions(ctx context.Context, state string, names ...string) error
+	CommentJobs(ctx context.Context, note string, ids ...string) error
+}
+
+// A Cloud is where instances come from; *EC2 is one.
+type Cloud interface {
+	Launch(context.Context, Launch) Outcome
+	Instances(context.Context) ([]Instance, error)
+	Terminate(ctx context.Context, ids []string) error
+}
+
+// A Registry is where nodes' names are kept; *Records is one.
+type Registry interface {
+	Identify(context.Context, []Assignment) error
+	Publish(context.Context, []Assignment) error
+}
+
+// A StatusStore holds the fleet's status; *StatusItem is one.
+type StatusStore interface {
+	Get(context.Context) (Status, error)
+	Change(ctx context.Context, change StatusChange, now time.Time) (bool, error)
+}
+
+// How often the daemon looks by itself. Whatever matters to a job that waits is told
+// to it, so these only bound how long a surprise goes unnoticed.
+const (
+	slurmInterval     = 5 * time.Second
+	busyEC2Interval   = 10 * time.Second // while there are instances
+	idleEC2Interval   = time.Minute
+	maxEC2Interval    = 2 * time.Minute // when EC2 refuses to answer
+	statusInterval    = 3 * time.Second
+	callTimeout       = time.Minute
+	launchTimeout     = 10 * time.Minute
+	concurrentActions = 16
+)
+
+// A Daemon keeps a cluster's fleet. Run it once.
+type Daemon struct {
+	Scheduler Scheduler
+	Cloud     Cloud
+	Registry  Registry
+	Status    StatusStore
+
+	// Policy is asked before each look, so that changes of its files take effect.
+	Policy func() (Policy, error)
+	// UseHostnames gives nodes the host names of their instances in Slurm.
+	UseHostnames bool
+	StateFile    string
+	Socket       string // of the programs that slurmctld starts
+	SocketGroup  string // group that may use it
+	Log          *slog.Logger
+	Events       *EventLog // may be nil
+	Now          func() time.Time
+
+	policy    Policy
+	mem       Memory
+	state     stateFile
+	events    chan func(*Observed)
+	slurm     chan func(context.Context)
+	actions   chan struct{} // a semaphore
+	running   sync.WaitGroup
+	waiters   waiters
+	lookNow   chan struct{}
+	current   sync.Map // node to instance, of assignments that still hold
+	statusNow chan struct{}
+	underWay  atomic.Bool // launches or terminations
+}
+
+// Run keeps the fleet until the context ends. Actions that are under way then are
+// given up; the next Run finishes them.
+func (d *Daemon) Run(ctx context.Context) error {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	d.events = make(chan func(*Observed), 1024)
+	d.slurm = make(chan func(context.Context), 1024)
+	d.actions = make(chan struct{}, concurrentActions)
+	d.lookNow = make(chan struct{}, 1)
+	d.statusNow = make(chan struct{}, 1)
+	d.waiters.scheduler, d.waiters.log = d.Scheduler, d.Log
+	var err error
+	if d.policy, err = d.Policy(); err != nil {
+		return fmt.Errorf("policy of the fleet: %w", err)
+	}
+	d.state.path = d.StateFile
+	d.mem, err = d.state.load(d.Now())
+	if err != nil {
+		// Going on without a memory is safe: nodes keep the instances that have
+		// their addresses, all others are terminated in time.
+		d.Log.Error("memory of the fleet is lost", "error", err)
+		d.mem = NewMemory(d.Now())
+	}
+	listener, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	d.Log.Info("fleet daemon started", "nodes with instances", len(d.mem.Assigned), "launches under way", len(d.mem.Launches))
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.serve(ctx, listener) })
+	g.Go(func() error { d.talkToSlurm(ctx); return nil })
+	g.Go(func() error { d.watch(ctx); return nil })
+	g.Go(func() error { d.watchStatus(ctx); return nil })
+	g.Go(func() error { d.waiters.run(ctx); return nil })
+	g.Go(func() error { d.decide(ctx); return nil })
+	err = g.Wait()
+	d.running.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// tell hands an observation to the loop that decides.
+func (d *Daemon) tell(ctx context.Context, observation func(*Observed)) {
+	select {
+	case d.events <- observation:
+	case <-ctx.Done():
+	}
+}
+
+// decide is the only goroutine that has the memory. Observations that arrive together
+// are decided on together.
+func (d *Daemon) decide(ctx context.Context) {
+	d.step(ctx, Observed{Restarted: true})
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case observe := <-d.events:
+			var seen Observed
+			observe(&seen)
+			for more := true; more; {
+				select {
+				case observe := <-d.events:
+					observe(&seen)
+				default:
+					more = false
+				}
+			}
+			d.step(ctx, seen)
+		}
+	}
+}
+
+// step decides, remembers, and only then acts.
+func (d *Daemon) step(ctx context.Context, seen Observed) {
+	if seen.Slurm != nil {
+		if policy, err := d.Policy(); err != nil {
+			d.Log.Warn("the fleet's configuration can't be read; the old one goes on", "error", err)
+		} else {
+			d.policy = policy
+		}
+	}
+	do, next := Plan(seen, d.mem, d.policy, d.Now())
+	for _, line := range do.Log {
+		d.Log.Info(line)
+	}
+	err := d.state.save(next)
+	if err != nil {
+		d.Log.Error("memory of the fleet can't be written: nothing is launched", "error", err)
+	}
+	d.mem = next
+	d.underWay.Store(len(next.Launches)+len(next.Ending)+len(next.Assigned) > 0)
+	d.act(ctx, do, err)
+}
+
+// act begins the actions. Their ends are told to the loop as observations.
+func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
+	for _, l := range do.Launch {
+		if notSaved != nil {
+			d.begin(ctx, func(ctx context.Context) {
+				d.tell(ctx, func(o *Observed) {
+					o.Outcomes = append(o.Outcomes, Outcome{Token: l.Token, Code: "StateNotWritten", Message: notSaved.Error()})
+				})
+			})
+			continue
+		}
+		d.begin(ctx, func(ctx context.Context) { d.launch(ctx, l) })
+	}
+	for _, a := range do.Assign {
+		d.current.Store(a.Node, a.Instance)
+	}
+	if len(do.Assign) > 0 {
+		d.begin(ctx, func(ctx context.Context) { d.assign(ctx, do.Assign) })
+	}
+	if len(do.Terminate) > 0 {
+		ids := slices.Compact(slices.Sorted(slices.Values(do.Terminate)))
+		d.begin(ctx, func(ctx context.Context) { d.terminate(ctx, ids) })
+	}
+	if do.Status != nil {
+		d.begin(ctx, func(ctx context.Context) { d.changeStatus(ctx, *do.Status) })
+	}
+	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Notes) > 0 {
+		d.inSlurm(ctx, func(ctx context.Context) { d.update(ctx, do) })
+	}
+	d.Events.launchFailures(do.Failed)
+}
+
+// begin runs an action beside the loop.
+func (d *Daemon) begin(ctx context.Context, action func(context.Context)) {
+	d.running.Add(1)
+	go func() {
+		defer d.running.Done()
+		select {
+		case d.actions <- struct{}{}:
+			defer func() { <-d.actions }()
+			action(ctx)
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// inSlurm queues what is to be said to, or asked of, slurmctld. One thing happens
+// after the other, so that a look shows the effect of all updates before it.
+func (d *Daemon) inSlurm(ctx context.Context, f func(context.Context)) {
+	select {
+	case d.slurm <- f:
+	case <-ctx.Done():
+	}
+}
+
+func (d *Daemon) talkToSlurm(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-d.slurm:
+			f(ctx)
+		}
+	}
+}
+
+func (d *Daemon) launch(ctx context.Context, l Launch) {
+	call, cancel := context.WithTimeout(ctx, launchTimeout)
+	defer cancel()
+	out := d.Cloud.Launch(call, l)
+	if ctx.Err() != nil {
+		return // unknown outcome: the next process asks again with the same token
+	}
+	if out.Code != "" {
+		d.Log.Warn("launch failed", "queue", l.Queue, "compute resource", l.Resource, "wanted", len(l.Nodes), "code", out.Code, "message", out.Message)
+	}
+	d.tell(ctx, func(o *Observed) { o.Outcomes = append(o.Outcomes, out) })
+}
+
+// assign lets new instances learn their names, and Slurm their addresses. The former
+// first: the instance is booting already.
+func (d *Daemon) assign(ctx context.Context, all []Assignment) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := persist(call, func() error { return d.Registry.Identify(call, all) })
+	if err == nil {
+		addressed := make(chan error, 1)
+		d.inSlurm(ctx, func(ctx context.Context) { addressed <- d.Scheduler.UpdateNodes(ctx, d.addresses(d.holding(all))) })
+		err = persist(call, func() error { return d.Registry.Publish(call, all) })
+		select {
+		case e := <-addressed:
+			err = errors.Join(err, e)
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		d.Log.Error("names of new nodes", "nodes", hostlist(all), "error", err)
+	}
+	d.tell(ctx, func(o *Observed) {
+		if err != nil {
+			o.NamingFailed = append(o.NamingFailed, all...)
+			return
+		}
+		o.Named = append(o.Named, all...)
+	})
+}
+
+// holding returns those of the assignments that no later one has replaced while they
+// were being recorded.
+func (d *Daemon) holding(all []Assignment) []Assignment {
+	return slices.DeleteFunc(slices.Clone(all), func(a Assignment) bool {
+		instance, _ := d.current.Load(a.Node)
+		return instance != a.Instance
+	})
+}
+
+func (d *Daemon) addresses(all []Assignment) slurm.NodeUpdate {
+	var u slurm.NodeUpdate
+	for _, a := range all {
+		u.Nodes = append(u.Nodes, a.Node)
+		u.Addrs = append(u.Addrs, a.Addr)
+		if d.UseHostnames {
+			short, _, _ := strings.Cut(a.Hostname, ".")
+			u.Hostnames = append(u.Hostnames, short)
+		}
+	}
+	return u
+}
+
+func hostlist(all []Assignment) string {
+	nodes := make([]string, len(all))
+	for i, a := range all {
+		nodes[i] = a.Node
+	}
+	return slurm.Compress(nodes)
+}
+
+// persist tries again what fails, a few times, with pauses.
+func persist(ctx context.Context, f func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := f()
+		if err == nil || attempt == 4 || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(attempt*attempt) * 250 * time.Millisecond):
+		}
+	}
+}
+
+func (d *Daemon) terminate(ctx context.Context, ids []string) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := persist(call, func() error { return d.Cloud.Terminate(call, ids) }); err != nil && ctx.Err() == nil {
+		d.Log.Error("instances can't be terminated; they will be tried again", "error", err)
+	}
+}
+
+func (d *Daemon) changeStatus(ctx context.Context, change StatusChange) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	ok, err := d.Status.Change(call, change, d.Now())
+	switch {
+	case err != nil:
+		d.Log.Error("status of the fleet", "error", err)
+	case !ok:
+		d.Log.Info("the fleet's status was changed by somebody else", "not", change.To)
+	default:
+		d.Log.Info("the fleet's status changed", "from", change.From, "to", change.To)
+	}
+	if change.To == Stopping || change.To == Starting || change.To == Protected {
+		d.hurry()
+	}
+}
+
+// update has Slurm change nodes, partitions and jobs.
+func (d *Daemon) update(ctx context.Context, do Actions) {
+	// The note first: setting a node down requeues the job, and hides it for a while.
+	byText := make(map[string][]string)
+	for _, n := range do.Notes {
+		byText[n.Text] = append(byText[n.Text], n.Job)
+	}
+	for _, text := range sortedKeys(byText) {
+		if err := d.Scheduler.CommentJobs(ctx, text, byText[text]...); err != nil {
+			d.Log.Debug("note on jobs", "error", err)
+		}
+	}
+	if err := d.Scheduler.UpdateNodes(ctx, do.Nodes...); err != nil && ctx.Err() == nil {
+		d.Log.Error("nodes can't be updated", "error", err)
+	}
+	byState := make(map[string][]string)
+	for _, p := range do.Partitions {
+		byState[p.State] = append(byState[p.State], p.Name)
+	}
+	for _, state := range sortedKeys(byState) {
+		if err := d.Scheduler.SetPartitions(ctx, state, byState[state]...); err != nil && ctx.Err() == nil {
+			d.Log.Error("partitions can't be updated", "error", err)
+		}
+	}
+}

@@ -1,0 +1,445 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
+
+	"pcluster/internal/slurm"
+)
+
+// Tags by which the fleet's instances are found.
+const (
+	tagCluster  = "parallelcluster:cluster-name"
+	tagNodeType = "parallelcluster:node-type"
+	tagQueue    = "parallelcluster:queue-name"
+	tagResource = "parallelcluster:compute-resource-name"
+)
+
+// ec2API is the part of EC2 that the fleet needs; *ec2.Client has it.
+type ec2API interface {
+	RunInstances(context.Context, *ec2.RunInstancesInput, ...func(*ec2.Options)) (*ec2.RunInstancesOutput, error)
+	CreateFleet(context.Context, *ec2.CreateFleetInput, ...func(*ec2.Options)) (*ec2.CreateFleetOutput, error)
+	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
+	TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error)
+}
+
+// EC2 launches and ends the instances of one cluster.
+type EC2 struct {
+	API       ec2API
+	Cluster   string
+	Resources slurm.Resources
+	// LaunchTemplates maps queue/resource to the ID of its launch template. The
+	// template of all others is named cluster-queue-resource.
+	LaunchTemplates map[string]string
+	// RunOverrides and FleetOverrides are JSON files of the user, by queue and
+	// resource, with members to replace in requests. They may be missing.
+	RunOverrides, FleetOverrides string
+
+	once   sync.Once
+	launch *bucket
+}
+
+// EC2 refills an account's budget of launch requests at two a second.
+const (
+	launchRate  = 2.0
+	launchBurst = 5
+)
+
+func (c *EC2) limit(ctx context.Context) error {
+	c.once.Do(func() { c.launch = newBucket(launchRate, launchBurst) })
+	return c.launch.take(ctx)
+}
+
+// Launch carries out a launch, which may be one that was carried out before.
+func (c *EC2) Launch(ctx context.Context, l Launch) Outcome {
+	out := Outcome{Token: l.Token}
+	r, err := c.Resources.Of(l.Queue, l.Resource)
+	if err == nil {
+		err = c.untilThrottled(ctx, func() error {
+			if oneKind(r) {
+				out.Instances, err = c.runInstances(ctx, l, r)
+			} else {
+				out.Instances, err = c.createFleet(ctx, l, r)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		out.Code, out.Message = describe(err)
+	}
+	return out
+}
+
+// describe returns EC2's code and message of an error, and a code of ours for
+// errors that never got to EC2.
+func describe(err error) (code, message string) {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode(), api.ErrorMessage()
+	}
+	return "RequestFailed", err.Error()
+}
+
+// attempts and pauses of a launch that EC2 throttles, on top of the SDK's own.
+const (
+	throttleAttempts = 8
+	throttlePause    = time.Second
+)
+
+func (c *EC2) untilThrottled(ctx context.Context, call func() error) error {
+	pause := throttlePause
+	for attempt := 1; ; attempt++ {
+		if err := c.limit(ctx); err != nil {
+			return err
+		}
+		err := call()
+		if code, _ := codeOf(err); attempt == throttleAttempts || (code != "RequestLimitExceeded" && code != "Throttling") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, time.Minute)
+	}
+}
+
+func codeOf(err error) (code string, ok bool) {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode(), true
+	}
+	return "", false
+}
+
+// oneKind reports compute resources for which EC2 has nothing to choose. Their
+// launch templates hold instance type and subnet.
+func oneKind(r slurm.Resource) bool {
+	return r.API == slurm.RunInstances || (len(r.Instances) == 1 && len(r.Subnets()) <= 1)
+}
+
+func (c *EC2) template(l Launch) (id, name *string) {
+	if id := c.LaunchTemplates[l.Queue+"/"+l.Resource]; id != "" {
+		return aws.String(id), nil
+	}
+	return nil, aws.String(c.Cluster + "-" + l.Queue + "-" + l.Resource)
+}
+
+func (c *EC2) runInstances(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, error) {
+	id, name := c.template(l)
+	in := &ec2.RunInstancesInput{
+		ClientToken:    aws.String(l.Token),
+		MinCount:       aws.Int32(int32(l.Min)),
+		MaxCount:       aws.Int32(int32(len(l.Nodes))),
+		LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: id, LaunchTemplateName: name, Version: aws.String("$Latest")},
+	}
+	if len(r.Instances) == 1 {
+		in.InstanceType = types.InstanceType(r.Instances[0].InstanceType)
+	}
+	if err := override(c.RunOverrides, l, in); err != nil {
+		return nil, err
+	}
+	res, err := c.API.RunInstances(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	instances := make([]Instance, len(res.Instances))
+	for i := range res.Instances {
+		instances[i] = instance(&res.Instances[i])
+		instances[i].Queue, instances[i].Resource = l.Queue, l.Resource
+	}
+	return instances, nil
+}
+
+// override replaces members of a request by those in the user's file.
+func override(file string, l Launch, request any) error {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var all map[string]map[string]json.RawMessage
+	if err == nil {
+		err = json.Unmarshal(data, &all)
+	}
+	if err == nil && all[l.Queue][l.Resource] != nil {
+		err = json.Unmarshal(all[l.Queue][l.Resource], request)
+	}
+	if err != nil {
+		return fmt.Errorf("launch overrides in %s: %w", file, err)
+	}
+	return nil
+}
+
+func (c *EC2) createFleet(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, error) {
+	in := c.fleetRequest(l, r)
+	if err := override(c.FleetOverrides, l, in); err != nil {
+		return nil, err
+	}
+	res, err := c.API.CreateFleet(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, i := range res.Instances {
+		ids = append(ids, i.InstanceIds...)
+	}
+	if len(ids) == 0 {
+		return nil, fleetError(res.Errors)
+	}
+	return c.withAddresses(ctx, ids, l)
+}
+
+// fleetError is why a fleet is empty: the one error that EC2 names, or that there is
+// no capacity, which is what several errors come to.
+func fleetError(errs []types.CreateFleetError) error {
+	codes := make(map[string]string)
+	for _, e := range errs {
+		codes[aws.ToString(e.ErrorCode)] = aws.ToString(e.ErrorMessage)
+	}
+	if len(codes) == 1 {
+		for code, message := range codes {
+			return &smithy.GenericAPIError{Code: code, Message: message}
+		}
+	}
+	return &smithy.GenericAPIError{Code: InsufficientCapacity, Message: "no instance type and subnet of the compute resource has capacity"}
+}
+
+func (c *EC2) fleetRequest(l Launch, r slurm.Resource) *ec2.CreateFleetInput {
+	id, name := c.template(l)
+	var overrides []types.FleetLaunchTemplateOverridesRequest
+	subnets := r.Subnets()
+	if len(subnets) == 0 {
+		subnets = []string{""}
+	}
+	for i, t := range r.Instances {
+		for _, s := range subnets {
+			o := types.FleetLaunchTemplateOverridesRequest{InstanceType: types.InstanceType(t.InstanceType)}
+			if s != "" {
+				o.SubnetId = aws.String(s)
+			}
+			if strings.Contains(r.AllocationStrategy, "prioritized") {
+				o.Priority = aws.Float64(float64(i))
+			}
+			if r.MaxPrice != nil && r.CapacityType == "spot" {
+				o.MaxPrice = aws.String(strconv.FormatFloat(*r.MaxPrice, 'f', -1, 64))
+			}
+			overrides = append(overrides, o)
+		}
+	}
+	oneType, oneSubnet := len(r.Instances) == 1, len(subnets) == 1
+	// EC2 takes a minimum only if it has not to choose among both.
+	var least *int32
+	if oneType || oneSubnet {
+		least = aws.Int32(int32(l.Min))
+	}
+	in := &ec2.CreateFleetInput{
+		ClientToken: aws.String(l.Token),
+		Type:        types.FleetTypeInstant,
+		LaunchTemplateConfigs: []types.FleetLaunchTemplateConfigRequest{{
+			LaunchTemplateSpecification: &types.FleetLaunchTemplateSpecificationRequest{
+				LaunchTemplateId: id, LaunchTemplateName: name, Version: aws.String("$Latest"),
+			},
+			Overrides: overrides,
+		}},
+		TargetCapacitySpecification: &types.TargetCapacitySpecificationRequest{
+			TotalTargetCapacity:       aws.Int32(int32(len(l.Nodes))),
+			DefaultTargetCapacityType: types.DefaultTargetCapacityType(r.CapacityType),
+		},
+	}
+	if r.CapacityType == "spot" {
+		in.SpotOptions = &types.SpotOptionsRequest{
+			SingleInstanceType: aws.Bool(oneType), SingleAvailabilityZone: aws.Bool(oneSubnet), MinTargetCapacity: least,
+			AllocationStrategy: types.SpotAllocationStrategy(r.AllocationStrategy),
+		}
+		return in
+	}
+	in.OnDemandOptions = &types.OnDemandOptionsRequest{
+		SingleInstanceType: aws.Bool(oneType), SingleAvailabilityZone: aws.Bool(oneSubnet), MinTargetCapacity: least,
+		AllocationStrategy: types.FleetOnDemandAllocationStrategy(r.AllocationStrategy),
+		CapacityReservationOptions: &types.CapacityReservationOptionsRequest{
+			UsageStrategy: types.FleetCapacityReservationUsageStrategyUseCapacityReservationsFirst,
+		},
+	}
+	return in
+}
+
+// How often, and for how long, instances of a fleet are asked for their addresses.
+const (
+	addressAttempts = 6
+	addressPause    = 100 * time.Millisecond
+)
+
+// withAddresses returns instances by their IDs. CreateFleet does not say their
+// addresses, and DescribeInstances does not know them at once. Instances whose
+// address can't be learned are terminated: nobody would ever reach them.
+func (c *EC2) withAddresses(ctx context.Context, ids []string, l Launch) ([]Instance, error) {
+	found := make(map[string]Instance)
+	var last error
+	for attempt := range addressAttempts {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(addressPause << attempt):
+		}
+		all, err := c.describe(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids})
+		last = err
+		for _, i := range all {
+			if i.Addr != "" && i.Hostname != "" {
+				i.Queue, i.Resource = l.Queue, l.Resource
+				found[i.ID] = i
+			}
+		}
+		if len(found) == len(ids) {
+			break
+		}
+	}
+	var out []Instance
+	var without []string
+	for _, id := range ids {
+		if i, ok := found[id]; ok {
+			out = append(out, i)
+		} else {
+			without = append(without, id)
+		}
+	}
+	if len(without) > 0 {
+		last = errors.Join(last, c.Terminate(ctx, without))
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("addresses of new instances %s: %w", strings.Join(ids, ", "), errors.Join(errors.New("EC2 does not tell"), last))
+	}
+	return out, nil
+}
+
+// Instances returns all instances of the fleet that EC2 still shows, ended ones too.
+func (c *EC2) Instances(ctx context.Context) ([]Instance, error) {
+	return c.describe(ctx, &ec2.DescribeInstancesInput{
+		Filters: []types.Filter{
+			{Name: aws.String("tag:" + tagCluster), Values: []string{c.Cluster}},
+			{Name: aws.String("tag:" + tagNodeType), Values: []string{"Compute"}},
+		},
+		MaxResults: aws.Int32(1000),
+	})
+}
+
+func (c *EC2) describe(ctx context.Context, in *ec2.DescribeInstancesInput) ([]Instance, error) {
+	var out []Instance
+	for {
+		res, err := c.API.DescribeInstances(ctx, in)
+		if err != nil {
+			return out, fmt.Errorf("describe instances: %w", err)
+		}
+		for _, r := range res.Reservations {
+			for i := range r.Instances {
+				out = append(out, instance(&r.Instances[i]))
+			}
+		}
+		if aws.ToString(res.NextToken) == "" {
+			return out, nil
+		}
+		in.NextToken = res.NextToken
+	}
+}
+
+// terminateBatch is the most instances that EC2 ends by one request.
+const terminateBatch = 1000
+
+// Terminate ends instances. Those that EC2 does not know any more are ended already;
+// as it then refuses the whole request, they are found by asking one by one.
+func (c *EC2) Terminate(ctx context.Context, ids []string) error {
+	var errs []error
+	for start := 0; start < len(ids); start += terminateBatch {
+		batch := ids[start:min(start+terminateBatch, len(ids))]
+		_, err := c.API.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: batch})
+		if code, _ := codeOf(err); code != "InvalidInstanceID.NotFound" {
+			if err != nil {
+				errs = append(errs, fmt.Errorf("terminate %s: %w", strings.Join(batch, ", "), err))
+			}
+			continue
+		}
+		if len(batch) == 1 {
+			continue
+		}
+		for _, id := range batch {
+			errs = append(errs, c.Terminate(ctx, []string{id}))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func instance(i *types.Instance) Instance {
+	out := Instance{
+		ID:       aws.ToString(i.InstanceId),
+		Addr:     aws.ToString(i.PrivateIpAddress),
+		Hostname: aws.ToString(i.PrivateDnsName),
+		Launched: aws.ToTime(i.LaunchTime),
+		Token:    aws.ToString(i.ClientToken),
+	}
+	if i.State != nil {
+		out.State = string(i.State.Name)
+	}
+	for _, n := range i.NetworkInterfaces {
+		if n.Attachment != nil && aws.ToInt32(n.Attachment.DeviceIndex) == 0 && aws.ToInt32(n.Attachment.NetworkCardIndex) == 0 && n.PrivateIpAddress != nil {
+			out.Addr = *n.PrivateIpAddress
+		}
+	}
+	for _, t := range i.Tags {
+		switch aws.ToString(t.Key) {
+		case tagQueue:
+			out.Queue = aws.ToString(t.Value)
+		case tagResource:
+			out.Resource = aws.ToString(t.Value)
+		}
+	}
+	return out
+}
+
+// A bucket of tokens lets burst requests pass at once, and rate a second in the
+// long run.
+type bucket struct {
+	mu     sync.Mutex
+	rate   float64
+	burst  float64
+	tokens float64
+	last   time.Time
+}
+
+func newBucket(rate float64, burst int) *bucket {
+	return &bucket{rate: rate, burst: float64(burst), tokens: float64(burst), last: time.Now()}
+}
+
+// take waits for a token.
+func (b *bucket) take(ctx context.Context) error {
+	b.mu.Lock()
+	now := time.Now()
+	b.tokens = min(b.burst, b.tokens+now.Sub(b.last).Seconds()*b.rate)
+	b.last = now
+	b.tokens-- // below zero: tokens that are still to come are taken in advance
+	wait := time.Duration(max(0, -b.tokens) / b.rate * float64(time.Second))
+	b.mu.Unlock()
+	if wait == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait):
+		return nil
+	}
+}

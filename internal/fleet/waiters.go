@@ -1,0 +1,169 @@
+package fleet
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"pcluster/internal/slurm"
+)
+
+// waiters are the programs that slurmctld runs before a job, each waiting for the
+// nodes of its job. When it returns, slurmctld starts the job if the nodes are up;
+// nobody else would look for up to half a minute.
+type waiters struct {
+	scheduler Scheduler
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[*waiter]struct{}
+	arrived chan struct{}
+}
+
+type waiter struct {
+	job     string
+	nodes   []string
+	since   time.Time
+	rising  bool // a node was seen on its way up: from now on being off means failure
+	release chan struct{}
+}
+
+// Intervals of looks at the nodes that programs wait for.
+const (
+	waitInterval = 200 * time.Millisecond
+	// unstarted is for how long a node may look as if it had not been told to start:
+	// slurmctld runs its prolog before it powers nodes up.
+	unstarted = 15 * time.Second
+)
+
+// wait returns when a job's nodes are up, or can't be expected to come up any more,
+// or when the program has gone.
+func (w *waiters) wait(ctx context.Context, conn net.Conn, job string, nodes []string) {
+	if len(nodes) == 0 {
+		return
+	}
+	me := &waiter{job: job, nodes: nodes, since: time.Now(), release: make(chan struct{})}
+	w.mu.Lock()
+	if w.waiting == nil {
+		w.waiting = make(map[*waiter]struct{})
+	}
+	w.waiting[me] = struct{}{}
+	w.mu.Unlock()
+	select {
+	case w.arrivals() <- struct{}{}:
+	default:
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		// Programs say nothing more: a read ends when they end.
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	select {
+	case <-me.release:
+	case <-gone:
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	delete(w.waiting, me)
+	w.mu.Unlock()
+}
+
+func (w *waiters) arrivals() chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.arrived == nil {
+		w.arrived = make(chan struct{}, 1)
+	}
+	return w.arrived
+}
+
+// run looks at the awaited nodes for as long as there are any.
+func (w *waiters) run(ctx context.Context) {
+	for {
+		if len(w.snapshot()) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-w.arrivals():
+			}
+		}
+		w.look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(waitInterval):
+		}
+	}
+}
+
+func (w *waiters) snapshot() []*waiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make([]*waiter, 0, len(w.waiting))
+	for me := range w.waiting {
+		all = append(all, me)
+	}
+	return all
+}
+
+func (w *waiters) look(ctx context.Context) {
+	all := w.snapshot()
+	names := make(map[string]bool)
+	for _, me := range all {
+		for _, n := range me.nodes {
+			names[n] = true
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	nodes, err := w.scheduler.Nodes(ctx, slurm.Compress(sortedKeys(names)))
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("nodes of jobs that wait", "error", err)
+		}
+		return
+	}
+	states := make(map[string]slurm.State, len(nodes))
+	for _, n := range nodes {
+		states[n.Name] = n.State
+	}
+	for _, me := range all {
+		if me.over(states, time.Now()) {
+			w.mu.Lock()
+			if _, waits := w.waiting[me]; waits {
+				delete(w.waiting, me)
+				close(me.release)
+			}
+			w.mu.Unlock()
+			w.log.Info("nodes of a job are up, or lost", "job", me.job, "nodes", slurm.Compress(me.nodes), "waited", time.Since(me.since).Round(time.Millisecond))
+		}
+	}
+}
+
+// over says whether there is nothing more to wait for.
+func (me *waiter) over(states map[string]slurm.State, now time.Time) bool {
+	ready := true
+	for _, n := range me.nodes {
+		state, known := states[n]
+		switch {
+		case !known || state.Down():
+			return true
+		case state.PoweringUp():
+			me.rising = true
+			ready = false
+		case state.PoweringDown(), state.PoweredDown():
+			if me.rising || now.Sub(me.since) > unstarted {
+				return true
+			}
+			ready = false
+		case !state.Ready():
+			ready = false
+		}
+	}
+	return ready
+}
