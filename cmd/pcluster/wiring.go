@@ -1,10 +1,6 @@
 package main
 
-import (
-	"github.com/spf13/cobra"
-
-	"pcluster/internal/cli"
-)
+import "github.com/spf13/cobra"
 
 // commands returns the commands that package cli does not know.
-func commands() []func(*cli.Env) *cobra.Command { return nil }
+func commands() []func() *cobra.Command { return nil }

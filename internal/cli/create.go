@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ func runCreateCluster(ctx context.Context, env *Env, o createOptions) (any, erro
 		return nil, err
 	}
 	created, err := operator.Create(ctx, o.CreateRequest)
+	if err != nil && ctx.Err() != nil {
+		fmt.Fprintf(env.Stderr, "Interrupted before the stack of cluster %s existed. %s\n", o.Name, leftovers(err))
+	}
 	if err != nil || !o.Wait {
 		return result(created, err)
 	}
@@ -54,6 +58,14 @@ func runCreateCluster(ctx context.Context, env *Env, o createOptions) (any, erro
 		err = ExitStatus(1)
 	}
 	return description, err
+}
+
+// leftovers says what an interrupted creation left.
+func leftovers(err error) string {
+	if left, ok := errors.AsType[*cluster.LeftError](err); ok {
+		return "But " + left.Error() + "."
+	}
+	return "Nothing of it is left."
 }
 
 func interrupted(s cluster.Summary, begun cluster.Status) string {

@@ -99,7 +99,7 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	}
 	options := false
 	cmd.InitDefaultHelpFlag()
-	cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+	show := func(f *pflag.Flag) {
 		if f.Hidden {
 			return
 		}
@@ -116,7 +116,9 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 		}
 		fmt.Fprintf(w, "  %s\n", name)
 		writeWrapped(w, "        ", f.Usage)
-	})
+	}
+	cmd.NonInheritedFlags().VisitAll(show)
+	cmd.InheritedFlags().VisitAll(show)
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nexamples:\n%s\n", cmd.Example)
 	}

@@ -37,7 +37,7 @@ func newRoot(env *Env) *cobra.Command {
 		newVersionCmd(env, runVersion),
 	)
 	for _, extra := range env.Commands {
-		root.AddCommand(extra(env))
+		root.AddCommand(extra())
 	}
 	return root
 }

@@ -43,7 +43,7 @@ type Env struct {
 
 	// Commands are commands of other packages. cobra parses their arguments, and
 	// they print themselves; what they return is an error for stderr.
-	Commands []func(*Env) *cobra.Command
+	Commands []func() *cobra.Command
 
 	log *slog.Logger // of the command that runs
 }

@@ -214,6 +214,7 @@ func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluste
 		}
 		if cerr := o.removeArtifacts(ctx, bucket, directory); cerr != nil {
 			o.Log.Error("artifacts of cluster " + r.Name + ": " + cerr.Error())
+			err = errors.Join(err, &LeftError{Bucket: bucket, Prefix: directory + "/"})
 		}
 	}()
 	templates, err := o.upload(ctx, r, c, &snapshot, stack.Params{
@@ -225,6 +226,13 @@ func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluste
 		return "", err
 	}
 	return o.createStack(ctx, r, c, bucket, directory, templates)
+}
+
+// A LeftError says what a failed creation could not remove.
+type LeftError struct{ Bucket, Prefix string }
+
+func (e *LeftError) Error() string {
+	return "objects below s3://" + e.Bucket + "/" + e.Prefix + " are left and can be deleted"
 }
 
 // upload puts everything that the stack and its nodes read into the bucket.

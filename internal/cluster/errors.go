@@ -72,7 +72,11 @@ func AsError(err error) *Error {
 	case invalidParameters:
 		status = http.StatusBadRequest
 	}
-	return &Error{Status: status, Body: ErrorBody{Message: Explain(err)}, cause: err}
+	message := Explain(err)
+	if left, ok := errors.AsType[*LeftError](err); ok {
+		message = strings.TrimSuffix(message, "\n"+left.Error()) + "; " + left.Error()
+	}
+	return &Error{Status: status, Body: ErrorBody{Message: message}, cause: err}
 }
 
 // A kind of AWS failure says what the caller does next.

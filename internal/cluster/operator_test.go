@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
@@ -161,24 +162,47 @@ func TestUnknownKeyIsOneMessageWithPlaceAndNearestKey(t *testing.T) {
 	}
 }
 
+// ofClusters returns the objects that belong to one cluster alone.
+func ofClusters(cloud *clustertest.Cloud) []string {
+	return slices.DeleteFunc(cloud.Objects(), func(key string) bool { return !strings.Contains(key, "/clusters/") })
+}
+
 func TestFailedCreateLeavesNothing(t *testing.T) {
-	shared := []string{
-		"parallelcluster/.bootstrapped",
-		"parallelcluster/3.16.100/programs/",
+	cloud := clustertest.New()
+	cloud.Know()
+	cloud.Refuse["CreateStack"] = clustertest.Fault("LimitExceededException", "too many stacks")
+	_, err := cloud.Operator(quiet()).Create(t.Context(), request("demo"))
+	status(t, err, 500, "create stack demo: too many stacks (LimitExceededException)")
+	if left := ofClusters(cloud); len(left) > 0 {
+		t.Error(left)
 	}
-	for name, operation := range map[string]string{"stack refused": "CreateStack"} {
-		t.Run(name, func(t *testing.T) {
-			cloud := clustertest.New()
-			cloud.Know()
-			cloud.Refuse[operation] = clustertest.Fault("LimitExceededException", "too many stacks")
-			_, err := cloud.Operator(quiet()).Create(t.Context(), request("demo"))
-			status(t, err, 500, "too many stacks (LimitExceededException)")
-			for _, key := range cloud.Objects() {
-				if !slices.ContainsFunc(shared, func(p string) bool { return strings.HasPrefix(key, p) }) {
-					t.Errorf("%s is left", key)
-				}
-			}
-		})
+}
+
+func TestFailedCreateSaysWhatItCouldNotRemove(t *testing.T) {
+	cloud := clustertest.New()
+	cloud.Know()
+	cloud.Refuse["CreateStack"] = clustertest.Fault("LimitExceededException", "too many stacks")
+	cloud.Refuse["ListObjectVersions"] = clustertest.Fault("AccessDenied", "no")
+	_, err := cloud.Operator(quiet()).Create(t.Context(), request("demo"))
+	status(t, err, 500, "too many stacks (LimitExceededException); objects below s3://parallelcluster-5b831fb59db489f1-v1-do-not-delete/parallelcluster/3.16.100/clusters/demo-0000000000000001/ are left")
+}
+
+func TestInterruptBeforeTheStackLeavesNothing(t *testing.T) {
+	cloud := clustertest.New()
+	cloud.Know()
+	o := cloud.Operator(quiet())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.S3 = impatient{cloud, cancel}
+	_, err := o.Create(ctx, request("demo"))
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if left := ofClusters(cloud); len(left) > 0 {
+		t.Error(left)
+	}
+	if slices.Contains(cloud.Calls(), "CreateStack") {
+		t.Error("the stack was created")
 	}
 }
 
@@ -419,4 +443,20 @@ func (l lostAnswer) CreateStack(ctx context.Context, in *cloudformation.CreateSt
 	}
 	l.cancel()
 	return nil, context.Canceled
+}
+
+// impatient is S3 to somebody who presses Ctrl-C when the template goes up.
+type impatient struct {
+	*clustertest.Cloud
+	cancel func()
+}
+
+func (i impatient) PutObject(ctx context.Context, in *s3.PutObjectInput, opts ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	if strings.HasSuffix(*in.Key, ".cfn.yaml") {
+		i.cancel()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return i.Cloud.PutObject(ctx, in, opts...)
 }
