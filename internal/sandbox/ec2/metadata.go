@@ -1,0 +1,60 @@
+package ec2
+
+import (
+	"encoding/base64"
+	"net/netip"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Metadata is what an instance may learn of itself from the metadata service.
+type Metadata struct {
+	Region, Account string
+	Instance        types.Instance
+	Reservation     string
+	UserData        []byte
+	PublicKey       string // of the key pair, in the format of authorized_keys; "" without one
+	Role            string // name of the role in the instance profile; "" without one
+	Interfaces      []MetadataInterface
+	Domain          string // of private names: ec2.internal
+}
+
+// A MetadataInterface is a network interface with its surroundings.
+type MetadataInterface struct {
+	types.NetworkInterface
+	SubnetCIDR, VPCCIDR string
+}
+
+// Metadata returns the metadata of the instance that has the private address.
+func (s *Service) Metadata(addr netip.Addr) (Metadata, bool) {
+	i := s.byAddress(addr)
+	if i == nil {
+		return Metadata{}, false
+	}
+	m := Metadata{
+		Region: s.id.Name(), Account: s.id.Account(), Instance: i.Desc, Reservation: i.Reservation, Role: i.Role,
+		Domain: s.privateDomain(),
+	}
+	m.UserData, _ = base64.StdEncoding.DecodeString(i.UserData) // checked at launch
+	if name := aws.ToString(i.Desc.KeyName); name != "" {
+		if key := s.keyNamed(name); key != nil {
+			m.PublicKey = *key.PublicKey
+		}
+	}
+	for _, n := range i.Desc.NetworkInterfaces {
+		eni := s.enis.get(*n.NetworkInterfaceId)
+		if eni == nil {
+			continue
+		}
+		mi := MetadataInterface{NetworkInterface: *eni}
+		if subnet := s.subnets.get(*eni.SubnetId); subnet != nil {
+			mi.SubnetCIDR = *subnet.CidrBlock
+		}
+		if v := s.vpcs.get(*eni.VpcId); v != nil {
+			mi.VPCCIDR = *v.Desc.CidrBlock
+		}
+		m.Interfaces = append(m.Interfaces, mi)
+	}
+	return m, true
+}
