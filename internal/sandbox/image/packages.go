@@ -43,6 +43,7 @@ var excluded = []string{
 	"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*",
 	"/usr/lib/python3/dist-packages/awscli/examples/*",
 	"/usr/lib/*/libLLVM*", "/usr/lib/*/libamd*", "/usr/lib/*/libz3.so*", "/usr/lib/*/ucx/libuc*_rocm*",
+	"/usr/sbin/dhcpcd", // cloud-init depends on it, and would wait for an answer to it
 	"/usr/bin/mariadb-test*", "/usr/bin/mariadb-client-test*",
 }
 

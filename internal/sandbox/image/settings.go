@@ -32,7 +32,7 @@ var masked = []string{
 	"systemd-tpm2-setup.service", "systemd-tpm2-setup-early.service", "systemd-pcrextend.socket", "systemd-pcrlock.socket",
 	"systemd-creds.socket", "systemd-sysext.socket", "systemd-mountfsd.socket", "systemd-nsresourced.socket", "systemd-bootctl.socket",
 	"systemd-tmpfiles-clean.timer", "systemd-ask-password-console.path", "systemd-ask-password-wall.path",
-	"dev-hugepages.mount", "proc-sys-fs-binfmt_misc.automount",
+	"dev-hugepages.mount", "tmp.mount", "proc-sys-fs-binfmt_misc.automount",
 	"sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
 	"e2scrub_reap.service", "sshd-keygen.service", "systemd-networkd-wait-online.service",
 }
