@@ -130,7 +130,7 @@ func (s *Service) Put(_ context.Context, bucketName, key string, body io.Reader,
 	if !ok {
 		return Entry{}, errNoSuchBucket(bucketName)
 	}
-	got, err := s.store(bucketName, newDigest(body, crc64nvmeSum, false))
+	got, err := s.store(bucketName, newDigest(body, crc64nvmeSum))
 	if err != nil {
 		return Entry{}, s.noteBucketGone(bucketName, err)
 	}

@@ -89,20 +89,12 @@ func (s *Service) receive(bucket string, r *http.Request, algorithm string) (rec
 	if algorithm == "" {
 		algorithm = crc64nvmeSum
 	}
-	want := int64(-1)
-	if v := r.Header.Get("x-amz-decoded-content-length"); v != "" {
-		if want, err = strconv.ParseInt(v, 10, 64); err != nil || want < 0 {
-			return received{}, errInvalidArgument("The decoded content length is not a number.", "x-amz-decoded-content-length", v)
-		}
-	} else {
-		want = r.ContentLength
-	}
+	want := r.ContentLength // -1 when unknown
 	if want > maxUpload {
 		return received{}, refuse("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
 			"ProposedSize", strconv.FormatInt(want, 10), "MaxSizeAllowed", strconv.Itoa(maxUpload))
 	}
-	body, trailer := payload(r)
-	d := newDigest(body, algorithm, signedHash(r.Header))
+	d := newDigest(r.Body, algorithm)
 	got, err := s.store(bucket, d)
 	if err != nil {
 		return received{}, err
@@ -110,7 +102,7 @@ func (s *Service) receive(bucket string, r *http.Request, algorithm string) (rec
 	if want >= 0 && got.size != want {
 		err = errIncompleteBody
 	} else {
-		err = d.verify(r.Header, trailer)
+		err = d.verify(r.Header, r.Trailer)
 	}
 	if err != nil {
 		s.removeBlob(bucket, got.blob)

@@ -113,26 +113,16 @@ type digest struct {
 	md5       hash.Hash
 	algorithm string
 	sum       hash.Hash
-	sha256    hash.Hash // of what the signature covers; nil when not declared or the same as sum
-	w         io.Writer
 }
 
-// newDigest prepares to read body with the given algorithm and, if signed, the
-// SHA-256 that the request's signature names.
-func newDigest(body io.Reader, algorithm string, signed bool) *digest {
-	d := &digest{r: body, md5: md5.New(), algorithm: algorithm, sum: newHash(algorithm)}
-	ws := []io.Writer{d.md5, d.sum}
-	if signed {
-		d.sha256 = sha256.New()
-		ws = append(ws, d.sha256)
-	}
-	d.w = io.MultiWriter(ws...)
-	return d
+func newDigest(body io.Reader, algorithm string) *digest {
+	return &digest{r: body, md5: md5.New(), algorithm: algorithm, sum: newHash(algorithm)}
 }
 
 func (d *digest) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
-	_, _ = d.w.Write(p[:n])
+	_, _ = d.md5.Write(p[:n]) // hashes do not fail
+	_, _ = d.sum.Write(p[:n])
 	d.size += int64(n)
 	return n, err
 }
@@ -155,12 +145,6 @@ func (d *digest) verify(h, trailer http.Header) error {
 				"ExpectedDigest", want, "CalculatedDigest", base64.StdEncoding.EncodeToString(got))
 		}
 	}
-	if d.sha256 != nil {
-		if want, got := h.Get("x-amz-content-sha256"), hex.EncodeToString(d.sha256.Sum(nil)); !strings.EqualFold(want, got) {
-			return refuse("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.",
-				"ClientComputedContentSHA256", want, "S3ComputedContentSHA256", got)
-		}
-	}
 	name := "x-amz-checksum-" + d.algorithm
 	want := h.Get(name)
 	if want == "" {
@@ -170,10 +154,4 @@ func (d *digest) verify(h, trailer http.Header) error {
 		return refuse("BadDigest", fmt.Sprintf("The %s you specified did not match the calculated checksum.", strings.ToUpper(d.algorithm)))
 	}
 	return nil
-}
-
-// signedHash reports whether the request names the SHA-256 of its body.
-func signedHash(h http.Header) bool {
-	v := h.Get("x-amz-content-sha256")
-	return len(v) == 2*sha256.Size && !strings.HasPrefix(v, "STREAMING-")
 }

@@ -3,7 +3,6 @@ package s3
 import (
 	"bytes"
 	"crypto/rand"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,12 +25,7 @@ func newCLI(t *testing.T, program string) *cli {
 	if _, err := exec.LookPath(program); err != nil {
 		t.Skip(program + " is not installed")
 	}
-	srv := httptest.NewServer(open(t, t.TempDir()))
-	t.Cleanup(srv.Close)
-	dir := t.TempDir()
-	env := append(os.Environ(), "AWS_ENDPOINT_URL="+srv.URL, "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret",
-		"AWS_DEFAULT_REGION=us-east-1", "AWS_CONFIG_FILE="+filepath.Join(dir, "none"), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(dir, "none"))
-	return &cli{t, env, dir}
+	return &cli{t, serve(t, open(t, t.TempDir())).Env(), t.TempDir()}
 }
 
 func (c *cli) try(args ...string) (string, error) {

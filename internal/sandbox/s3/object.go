@@ -30,11 +30,6 @@ func (s *Service) describe(r *request) (version, error) {
 			v.Header[name] = value
 		}
 	}
-	if enc := withoutChunked(v.Header["Content-Encoding"]); enc != "" {
-		v.Header["Content-Encoding"] = enc
-	} else {
-		delete(v.Header, "Content-Encoding")
-	}
 	size := 0
 	for name, values := range r.Header {
 		if meta, ok := strings.CutPrefix(name, metaPrefix); ok && meta != "" {
@@ -78,17 +73,6 @@ func (s *Service) describe(r *request) (version, error) {
 }
 
 var storageClasses = []string{"REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "GLACIER_IR"}
-
-// withoutChunked removes the transfer framing from a Content-Encoding.
-func withoutChunked(encoding string) string {
-	var kept []string
-	for e := range strings.SplitSeq(encoding, ",") {
-		if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
-			kept = append(kept, e)
-		}
-	}
-	return strings.Join(kept, ",")
-}
 
 func (s *Service) putObjectRequest(r *request) error {
 	v, err := s.describe(r)
@@ -551,7 +535,7 @@ func (s *Service) copyBlob(bucket, from string, source version, offset, size int
 		return received{}, err
 	}
 	defer body.Close()
-	return s.store(bucket, newDigest(body, algorithm, false))
+	return s.store(bucket, newDigest(body, algorithm))
 }
 
 // checksumElements are a checksum in the documents of answers and requests.

@@ -288,7 +288,6 @@ const maxDocument = 2 << 20
 
 // document reads the body of a request whose body is a document.
 func (r *request) document() ([]byte, error) {
-	body, trailer := payload(r.Request)
 	algorithm, _, err := declared(r.Header)
 	if err != nil {
 		return nil, err
@@ -296,7 +295,7 @@ func (r *request) document() ([]byte, error) {
 	if algorithm == "" {
 		algorithm = crc64nvmeSum
 	}
-	d := newDigest(body, algorithm, signedHash(r.Header))
+	d := newDigest(r.Body, algorithm)
 	data, err := io.ReadAll(io.LimitReader(d, maxDocument+1))
 	if err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -307,7 +306,7 @@ func (r *request) document() ([]byte, error) {
 	if len(data) > maxDocument {
 		return nil, refuse("MaxMessageLengthExceeded", "Your request was too large.", "MaxMessageLengthBytes", strconv.Itoa(maxDocument))
 	}
-	return data, d.verify(r.Header, trailer)
+	return data, d.verify(r.Header, r.Trailer)
 }
 
 // readXML decodes the body of a request into v.

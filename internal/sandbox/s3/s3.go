@@ -4,9 +4,8 @@
 // [Service] is an http.Handler of its own, because S3 shares little with the
 // other services' protocols: metadata travels in headers, bodies are streams,
 // and operations differ by query parameters. Authentication is not its business:
-// whoever wraps it has verified the signature and taken the body out of
-// aws-chunked framing (it copes with the framing when that did not happen). The
-// only permissions it judges are those of requests that nobody signed.
+// [wire.Endpoint] has verified the signature and taken the body out of aws-chunked
+// framing. The only permissions it judges are those of requests that nobody signed.
 //
 // Object data are files, one per version or uploaded part, under names that no
 // other version ever had; the row in the table "s3.objects" decides what exists.

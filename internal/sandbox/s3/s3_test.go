@@ -23,6 +23,8 @@ import (
 
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/store"
+	"pcluster/internal/sandbox/wire"
+	"pcluster/internal/sandbox/wire/wiretest"
 )
 
 var ctx = context.Background()
@@ -43,15 +45,18 @@ func open(t *testing.T, dir string) *Service {
 	return s
 }
 
+// serve puts the service behind the endpoint that authenticates requests.
+func serve(t *testing.T, s *Service) *wiretest.Server {
+	t.Helper()
+	srv := wiretest.Serve(t, nil)
+	srv.S3 = s
+	return srv
+}
+
 // client returns the real SDK's client of a served service.
 func client(t *testing.T, s *Service) *sdk.Client {
 	t.Helper()
-	srv := httptest.NewServer(s)
-	t.Cleanup(srv.Close)
-	return sdk.New(sdk.Options{
-		Region: "us-east-1", BaseEndpoint: aws.String(srv.URL), UsePathStyle: true, RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
-	})
+	return sdk.NewFromConfig(serve(t, s).Config(), func(o *sdk.Options) { o.UsePathStyle = true })
 }
 
 // start returns a fresh service's client with a bucket named "b".
@@ -600,8 +605,7 @@ func TestUnsignedRequestsReadWhatThePolicyOpens(t *testing.T) {
 	s, c := start(t, false)
 	put(t, c, "public/k", "hello")
 	put(t, c, "private/k", "secret")
-	srv := httptest.NewServer(s)
-	defer srv.Close()
+	srv := serve(t, s)
 	fetch := func(path string) int {
 		res, err := http.Get(srv.URL + path)
 		if err != nil {
@@ -688,7 +692,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 	}
 	// A client that dies in the middle of a body.
 	r := httptest.NewRequest(http.MethodPut, "/b12/k", io.MultiReader(strings.NewReader("ne"), failing{io.ErrUnexpectedEOF}))
-	r.Header.Set("Authorization", "any")
+	r = r.WithContext(wire.WithCaller(ctx, wire.Caller{AccessKeyID: "AKIA"}))
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "<Code>IncompleteBody</Code>") {
@@ -732,40 +736,32 @@ func TestBucketFromHost(t *testing.T) {
 	}
 }
 
-func TestFramedBody(t *testing.T) {
-	s, c := start(t, false)
-	send := func(body string, header map[string]string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(http.MethodPut, "/b12/k", strings.NewReader(body))
-		r.Header.Set("Authorization", "any")
-		for k, v := range header {
-			r.Header.Set(k, v)
-		}
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r)
-		return w
+// TestTrailingChecksum uploads as the SDKs do over TLS: in chunks, with the
+// checksum after the last.
+func TestTrailingChecksum(t *testing.T) {
+	s, _ := start(t, false)
+	srv := httptest.NewTLSServer(serve(t, s).Endpoint)
+	defer srv.Close()
+	c := sdk.New(sdk.Options{Region: "us-east-1", BaseEndpoint: &srv.URL, UsePathStyle: true, HTTPClient: srv.Client(), RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIATESTER", "test-secret", "")})
+	out, err := c.PutObject(ctx, &sdk.PutObjectInput{Bucket: aws.String("b12"), Key: aws.String("k"), Body: strings.NewReader("hello me"),
+		ContentEncoding: aws.String("gzip"), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
+	if err != nil {
+		t.Fatal(err)
 	}
-	framing := map[string]string{"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "8",
-		"x-amz-trailer": "x-amz-checksum-crc32", "Content-Encoding": "gzip,aws-chunked"}
-	if w := send("5\r\nhello\r\n3;chunk-signature=00\r\n me\r\n0\r\nx-amz-checksum-crc32:rClK8Q==\r\n\r\n", framing); w.Code != 400 || !strings.Contains(w.Body.String(), "BadDigest") {
-		t.Errorf("wrong trailer: status %d: %s", w.Code, w.Body)
+	head := must[*sdk.HeadObjectOutput](t)(c.HeadObject(ctx, &sdk.HeadObjectInput{Bucket: aws.String("b12"), Key: aws.String("k"), ChecksumMode: types.ChecksumModeEnabled}))
+	if aws.ToString(head.ContentEncoding) != "gzip" || aws.ToString(head.ChecksumCRC32) == "" || aws.ToString(out.ChecksumCRC32) != aws.ToString(head.ChecksumCRC32) {
+		t.Errorf("head: encoding %q, checksum %v", aws.ToString(head.ContentEncoding), head.ChecksumCRC32)
 	}
-	if w := send("5\r\nhello\r\n3\r\n me\r\n0\r\n\r\n", framing); w.Code != 200 {
+
+	// A checksum that is wrong, in a trailer.
+	r := httptest.NewRequest(http.MethodPut, "/b12/k", strings.NewReader("hello you"))
+	r.Trailer = http.Header{"X-Amz-Checksum-Crc32": {"rClK8Q=="}}
+	r.Header.Set("x-amz-trailer", "x-amz-checksum-crc32")
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r.WithContext(wire.WithCaller(ctx, wire.Caller{AccessKeyID: "AKIA"})))
+	if w.Code != 400 || !strings.Contains(w.Body.String(), "BadDigest") {
 		t.Errorf("status %d: %s", w.Code, w.Body)
-	}
-	if got := get(t, c, "k"); got != "hello me" {
-		t.Errorf("object is %q", got)
-	}
-	if w := send("hello me", framing); w.Code != 200 { // somebody took the framing off
-		t.Errorf("status %d: %s", w.Code, w.Body)
-	}
-	for _, broken := range []string{"5\r\nhel", "5\r\nhelloo\r\n3\r\n me\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"} {
-		if w := send(broken, framing); w.Code != 400 {
-			t.Errorf("%q: status %d", broken, w.Code)
-		}
-	}
-	head := must[*sdk.HeadObjectOutput](t)(c.HeadObject(ctx, &sdk.HeadObjectInput{Bucket: aws.String("b12"), Key: aws.String("k")}))
-	if aws.ToString(head.ContentEncoding) != "gzip" {
-		t.Errorf("Content-Encoding is %q", aws.ToString(head.ContentEncoding))
 	}
 	wantBlobs(t, s, 1)
 }
