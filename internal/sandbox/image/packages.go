@@ -128,7 +128,7 @@ func proxySettings(ctx context.Context) []string {
 // runLogged runs a program whose lines of information become progress, and whose
 // last other lines become the error.
 func runLogged(ctx context.Context, progress io.Writer, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `umask 022; exec "$0" "$@"`, name}, args...)...)
 	// Its own group: Ctrl-C is for us to hand on, once.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }

@@ -34,11 +34,12 @@ var masked = []string{
 	"systemd-tmpfiles-clean.timer", "systemd-ask-password-console.path", "systemd-ask-password-wall.path",
 	"dev-hugepages.mount", "tmp.mount", "proc-sys-fs-binfmt_misc.automount",
 	"sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+	"systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-setup-dev-early.service", "systemd-remount-fs.service", "run-lock.mount",
 	"e2scrub_reap.service", "sshd-keygen.service", "systemd-networkd-wait-online.service",
 }
 
-// wanted units start at boot. systemd-logind is not among them: the first log-in
-// starts it.
+// wanted units start at boot. D-Bus and systemd-logind are not among them: who
+// needs them starts them, as a log-in does.
 var wanted = map[string][]string{
 	"multi-user.target": {"ssh.service", "cron.service", "remote-fs.target", "cloud-init.target"},
 	"cloud-init.target": {
@@ -48,7 +49,7 @@ var wanted = map[string][]string{
 
 // unwanted are units that others pull in from Debian's own directories.
 var unwanted = map[string][]string{
-	"multi-user.target": {"systemd-logind.service", "getty.target"},
+	"multi-user.target": {"dbus.service", "systemd-logind.service", "getty.target", "systemd-ask-password-wall.path"},
 }
 
 // links are the other symbolic links of the settings.

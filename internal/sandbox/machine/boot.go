@@ -55,7 +55,7 @@ func (m *Manager) Start(ctx context.Context, s Spec) (err error) {
 	if len(s.Layers) == 0 {
 		return errors.New("its image has no layers")
 	}
-	if err := os.MkdirAll(in.dir, 0o711); err != nil {
+	if err := os.MkdirAll(in.dir, 0o700); err != nil {
 		return err
 	}
 	in.rec = record{Spec: s, Up: true, Attached: s.Volumes}

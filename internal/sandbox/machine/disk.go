@@ -29,6 +29,9 @@ func (m *Manager) mountDisk(in *instance) error {
 			return err
 		}
 	}
+	if err := os.Chmod(in.path(upperDir), 0o755); err != nil { // the mode of the machine's /
+		return err
+	}
 	if err := mountOverlay(in); err != nil {
 		return err
 	}

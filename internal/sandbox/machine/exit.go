@@ -118,6 +118,7 @@ func (m *Manager) release(in *instance) error {
 			errs = append(errs, m.cfg.Network.Detach(nic.ID))
 		}
 	}
+	removeNspawnLeftovers(in)
 	errs = append(errs, unmountDisk(in.path(rootDir)))
 	for _, v := range in.rec.Attached {
 		errs = append(errs, detachLoops(v.Path))
@@ -125,7 +126,6 @@ func (m *Manager) release(in *instance) error {
 	for _, dir := range in.cgroups {
 		errs = append(errs, removeCgroup(dir))
 	}
-	removeNspawnLeftovers(in.id)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -137,9 +137,15 @@ func (m *Manager) release(in *instance) error {
 	return in.save()
 }
 
-// removeNspawnLeftovers removes what nspawn leaves where /run is not a tmpfs.
-func removeNspawnLeftovers(id string) {
-	for _, dir := range []string{"/run/systemd/nspawn/propagate/", "/run/systemd/nspawn/unix-export/"} {
-		_ = os.Remove(dir + id)
+// removeNspawnLeftovers removes what nspawn leaves in /run when it is killed, or
+// when /run is not a tmpfs. The disk must still be mounted.
+func removeNspawnLeftovers(in *instance) {
+	const run = "/run/systemd/nspawn/"
+	for _, dir := range []string{"propagate/", "unix-export/"} {
+		_ = os.Remove(run + dir + in.id)
+	}
+	var st unix.Stat_t
+	if isMountPoint(in.path(rootDir)) && unix.Lstat(in.path(rootDir), &st) == nil {
+		_ = os.Remove(fmt.Sprintf("%slocks/inode-%d:%d", run, st.Dev, st.Ino))
 	}
 }

@@ -80,7 +80,7 @@ func New(cfg Config) (*Manager, error) {
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
 		return nil, fmt.Errorf("machines need systemd-nspawn (apt-get install systemd-container): %w", err)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	driver, err := findCgroups(cfg.Name)

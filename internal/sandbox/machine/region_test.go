@@ -43,6 +43,7 @@ type testRegion struct {
 	ca    []byte
 	base  []string
 	exits chan Exit
+	run   map[string]int // number of files where nspawn keeps some, before the test
 
 	mu       sync.Mutex
 	userData map[netip.Addr]string
@@ -73,6 +74,10 @@ func newTestRegion(t *testing.T) *testRegion {
 	r := &testRegion{
 		t: t, name: fmt.Sprintf("machinetest-%d", os.Getpid()), dir: t.TempDir(), base: base, ca: testCA(t),
 		exits: make(chan Exit, 100), userData: map[netip.Addr]string{},
+	}
+	r.run = map[string]int{}
+	for _, path := range []string{"/run/systemd/nspawn/locks", "/run/systemd/nspawn/propagate"} {
+		r.run[path] = len(entries(path))
 	}
 	r.net, err = vpc.Up(t.Context(), vpc.Config{Name: r.name, Dir: filepath.Join(r.dir, "network"), Identity: region.NewIdentity("", "")})
 	if err != nil {
@@ -251,6 +256,11 @@ func (r *testRegion) assertNothingLeft() {
 	if ids, err := r.net.Attached(); err != nil || len(ids) > 0 {
 		r.t.Errorf("interfaces are left: %v, %v", ids, err)
 	}
+	for path, before := range r.run {
+		if now := entries(path); len(now) > before {
+			r.t.Errorf("%s has %d entries more than before: %v", path, len(now)-before, now)
+		}
+	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
 		if data, err := os.ReadFile(p); err == nil && bytes.Contains(data, []byte(r.dir)) {
@@ -266,6 +276,11 @@ func (r *testRegion) assertNothingLeft() {
 	if left, err := os.ReadDir(filepath.Join(r.dir, "machines")); err == nil && len(left) > 0 {
 		r.t.Errorf("files are left: %v", left)
 	}
+}
+
+func entries(dir string) []string {
+	list, _ := filepath.Glob(dir + "/*")
+	return list
 }
 
 // hostDirectories resolves file systems to directories of the test.

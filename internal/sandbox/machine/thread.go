@@ -39,6 +39,7 @@ func inRoot(dir string, f func() error) error {
 		if err := errors.Join(unix.Chroot(dir), unix.Chdir("/")); err != nil {
 			return fmt.Errorf("change root directory to %s: %w", dir, err)
 		}
+		unix.Umask(0o022) // this thread's own by now
 		return f()
 	})
 }
@@ -69,6 +70,7 @@ func (ns *mountNamespace) enter() error {
 	if err := unix.Setns(int(ns.f.Fd()), unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("enter mount namespace: %w", err)
 	}
+	unix.Umask(0o022) // this thread's own by now
 	return nil
 }
 
