@@ -56,7 +56,7 @@ func levelStyle(l config.Level) string {
 	case config.Error:
 		return red
 	case config.Warning:
-		return "\x1b[33m"
+		return yellow
 	}
 	return dim
 }

@@ -25,11 +25,12 @@ const (
 
 // Select Graphic Rendition, as much as is needed.
 const (
-	bold  = "\x1b[1m"
-	dim   = "\x1b[2m"
-	red   = "\x1b[31m"
-	green = "\x1b[32m"
-	reset = "\x1b[0m"
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	reset  = "\x1b[0m"
 )
 
 type liveProgress struct {
@@ -249,4 +250,18 @@ func cutStyled(s string, most int) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// plainText is a terminal for people who want no colours.
+type plainText struct{ io.Writer }
+
+func (w plainText) Write(p []byte) (int, error) {
+	text := string(p)
+	for _, style := range []string{bold, dim, red, green, yellow, reset} {
+		text = strings.ReplaceAll(text, style, "")
+	}
+	if _, err := io.WriteString(w.Writer, text); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -101,6 +101,9 @@ func (u unknownArguments) Error() string { return "Invalid arguments [" + quoteA
 // success, 2 for a mistake in the arguments, 1 for everything else.
 func Run(ctx context.Context, args []string, env Env) int {
 	env.log = slog.New(slog.DiscardHandler)
+	if env.Getenv("NO_COLOR") != "" {
+		env.Stderr = plainText{env.Stderr}
+	}
 	root := newRoot(&env)
 	cmd, err := execute(ctx, root, args)
 	status := env.report(ctx, root, cmd, err)

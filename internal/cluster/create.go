@@ -22,6 +22,7 @@ import (
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
 	"pcluster/internal/stack"
+	"pcluster/internal/validate"
 )
 
 // A CreateRequest asks for a cluster.
@@ -46,7 +47,7 @@ func (o *Operator) Create(ctx context.Context, r CreateRequest) (*Created, error
 	if err := o.checkNameFree(ctx, r.Name); err != nil {
 		return nil, err
 	}
-	c, messages, err := o.check(ctx, r)
+	c, source, messages, err := o.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (o *Operator) Create(ctx context.Context, r CreateRequest) (*Created, error
 	if err != nil {
 		return nil, err
 	}
-	id, err := o.deploy(ctx, r, c, owner)
+	id, err := o.deploy(ctx, r, c, source, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -116,34 +117,44 @@ func (o *Operator) checkNameFree(ctx context.Context, name string) error {
 	return err
 }
 
-// check parses and validates the file. Messages are what validation had to say
-// below the level at which it stops.
-func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster, []ValidationMessage, error) {
+// check parses and validates the file. It also returns whom to ask for facts
+// about it; messages are what validation had to say below the level at which it
+// stops.
+func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster, facts.Source, []ValidationMessage, error) {
 	level := config.Error
 	if r.FailureLevel != "" {
 		var err error
 		if level, err = config.ParseLevel(r.FailureLevel); err != nil {
-			return nil, nil, badRequest("%s", err)
+			return nil, nil, nil, badRequest("%s", err)
 		}
 	}
-	reject := func(status int, body ErrorBody, problems config.Problems) error {
-		return &Error{Status: status, Body: body, Problems: problems, File: r.File, Text: r.Configuration}
+	suppress, err := validate.ParseSuppress(r.SuppressValidators)
+	if err != nil {
+		return nil, nil, nil, badRequest("%s", err)
+	}
+	reject := func(body ErrorBody, problems config.Problems) error {
+		return &Error{Status: http.StatusBadRequest, Body: body, Problems: problems, File: r.File, Text: r.Configuration}
 	}
 	c, problems := config.Parse(r.File, r.Configuration)
 	if p, malformed := problems.Malformed(); malformed {
-		return nil, nil, reject(http.StatusBadRequest, ErrorBody{Message: "Bad Request: " + p.String()}, problems)
+		return nil, nil, nil, reject(ErrorBody{Message: "Bad Request: " + p.String()}, problems)
 	}
 	if len(problems.At(config.Error)) > 0 {
-		return nil, nil, reject(http.StatusBadRequest, ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: schemaMessages(problems)}, problems)
+		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: schemaMessages(problems)}, problems)
 	}
 	if c.Region == "" {
 		c.Region = o.Region
 	}
+	source, err := facts.Override(o.Facts, c.DevSettings.InstanceTypesData)
+	if err != nil {
+		return nil, nil, nil, badRequest("DevSettings/InstanceTypesData: %s", err)
+	}
+	problems = append(problems, validate.Run(ctx, c, source, validate.Options{ClusterName: r.Name, Region: o.Region, Suppress: suppress})...)
 	messages := validationMessages(problems)
 	if len(problems.At(level)) > 0 {
-		return nil, nil, reject(http.StatusBadRequest, ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: messages}, problems)
+		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: messages}, problems)
 	}
-	return c, messages, nil
+	return c, source, messages, nil
 }
 
 const invalidConfiguration = "Invalid cluster configuration."
@@ -174,24 +185,16 @@ func schemaMessages(problems config.Problems) []ValidationMessage {
 func validationMessages(problems config.Problems) []ValidationMessage {
 	var messages []ValidationMessage
 	for _, p := range problems {
-		text := p.Message
-		if p.Hint != "" {
-			text += " (" + p.Hint + ")"
-		}
-		messages = append(messages, ValidationMessage{Level: p.Level.String(), Type: p.Validator, Message: text})
+		messages = append(messages, ValidationMessage{Level: p.Level.String(), Type: p.Validator, Message: p.String()})
 	}
 	return messages
 }
 
 // deploy uploads what the cluster needs and creates its cfnStack, whose ID it
 // returns.
-func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluster, owner account) (stackID string, err error) {
+func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluster, source facts.Source, owner account) (stackID string, err error) {
 	c.SetTag(tagCluster, r.Name)
 	c.SetTag(tagVersion, config.ToolVersion)
-	source, err := facts.Override(o.Facts, c.DevSettings.InstanceTypesData)
-	if err != nil {
-		return "", badRequest("DevSettings/InstanceTypesData: %s", err)
-	}
 	snapshot, errs := facts.Gather(ctx, source, c)
 	if len(errs) > 0 {
 		return "", fmt.Errorf("facts about cluster %s: %w", r.Name, errors.Join(errs...))
