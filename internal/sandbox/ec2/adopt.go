@@ -140,3 +140,15 @@ func (s *Service) AdoptImage(_ context.Context, imageID, name, os string, tags m
 	}
 	return s.images.put(imageID, v)
 }
+
+// InUse reports whether there is anything in the region that carries its name or
+// account. Key pairs do not: they are made before the first file is adopted.
+func (s *Service) InUse() bool {
+	for _, v := range s.images.all() {
+		if *v.Desc.OwnerId != officialOwner {
+			return true
+		}
+	}
+	return s.vpcs.rows.Len()+s.eips.rows.Len()+s.volumes.rows.Len()+s.templates.rows.Len()+
+		s.placements.rows.Len()+s.instances.rows.Len()+s.gateways.rows.Len() > 0
+}

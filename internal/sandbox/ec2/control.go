@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -127,7 +128,7 @@ func (s *Service) StartInstances(_ context.Context, in *sdk.StartInstancesInput)
 		return i.incorrectState("started")
 	}, func(i *instance) {
 		if i.state() == types.InstanceStateNameStopped {
-			i.Desc.State = stateOf(types.InstanceStateNamePending)
+			i.Desc.State, i.Parked = stateOf(types.InstanceStateNamePending), s.parked
 			i.Desc.StateReason, i.Desc.StateTransitionReason = nil, aws.String("")
 			i.Desc.LaunchTime = aws.Time(s.now().UTC().Truncate(1e9))
 		}
@@ -188,4 +189,52 @@ func (s *Service) insufficientCapacity(instanceType, zone string) error {
 	return serverErrorf("InsufficientInstanceCapacity",
 		"We currently do not have sufficient %s capacity in the Availability Zone you requested (%s). "+
 			"Our system will be working on provisioning additional capacity.", instanceType, zone)
+}
+
+// Interrupt gives a spot instance notice, which it reads from its metadata, and
+// takes it away when the time is up.
+func (s *Service) Interrupt(_ context.Context, instanceID string, notice time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, err := find(s.instances, nounInstance, instanceID)
+	if err != nil {
+		return err
+	}
+	if i.Desc.InstanceLifecycle != types.InstanceLifecycleTypeSpot || i.state() != types.InstanceStateNameRunning {
+		return wire.Errorf("IncorrectInstanceState", "The instance '%s' is not a running spot instance.", instanceID)
+	}
+	at := s.now().Add(notice)
+	if err := s.instances.set(instanceID, func(i *instance) { i.SpotAction = &at }); err != nil {
+		return err
+	}
+	go s.takeAway(instanceID, notice)
+	return nil
+}
+
+// takeAway ends a spot instance after its notice.
+func (s *Service) takeAway(id string, notice time.Duration) {
+	select {
+	case <-time.After(notice):
+	case <-s.work.ctx.Done():
+		return // the next daemon does it
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.instances.update(id, func(i *instance) error {
+		switch i.state() {
+		case types.InstanceStateNameTerminated, types.InstanceStateNameShuttingDown:
+			return nil
+		}
+		i.Desc.State, i.Reboot, i.Parked = stateOf(types.InstanceStateNameShuttingDown), false, false
+		i.Desc.StateReason = &types.StateReason{
+			Code: aws.String("Server.SpotInstanceTermination"), Message: aws.String("Server.SpotInstanceTermination: Spot instance termination"),
+		}
+		i.Desc.StateTransitionReason = aws.String("Server.SpotInstanceTermination")
+		return nil
+	})
+	if err != nil {
+		s.log.Error("spot instance stays", "instance", id, "error", err)
+		return
+	}
+	s.work.kick(id)
 }

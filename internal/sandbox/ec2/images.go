@@ -234,6 +234,12 @@ func (s *Service) putOfficial() error {
 			if err != nil {
 				return err
 			}
+			err = s.snapshots.set(*v.Desc.BlockDeviceMappings[0].Ebs.SnapshotId, func(snap *types.Snapshot) {
+				snap.OwnerId, snap.OwnerAlias = aws.String(officialOwner), aws.String("amazon")
+			})
+			if err != nil {
+				return err
+			}
 			v.Desc.Architecture = arch
 			v.Desc.OwnerId, v.Desc.ImageOwnerAlias = aws.String(officialOwner), aws.String("amazon")
 			v.Desc.ImageLocation = aws.String("amazon/" + name)

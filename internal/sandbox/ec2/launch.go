@@ -24,6 +24,7 @@ type instance struct {
 	Reservation string
 	UserData    string `json:",omitempty"` // in base64
 	Role        string `json:",omitempty"` // of the instance profile
+	RoleARN     string `json:",omitempty"`
 	Shutdown    types.ShutdownBehavior
 	KeepStopped bool `json:",omitempty"` // DisableApiStop
 	KeepAlive   bool `json:",omitempty"` // DisableApiTermination
@@ -37,8 +38,10 @@ type instance struct {
 	// Reboot asks a running instance's worker for a restart of its machine.
 	Reboot bool `json:",omitempty"`
 	// Crash asks the worker of a terminating instance for a power cut.
-	Crash bool       `json:",omitempty"`
-	Ended *time.Time `json:",omitempty"` // when it was terminated
+	Crash bool `json:",omitempty"`
+	// SpotAction is when a spot instance will be taken away.
+	SpotAction *time.Time `json:",omitempty"`
+	Ended      *time.Time `json:",omitempty"` // when it was terminated
 }
 
 func instanceKey(i *instance) string { return *i.Desc.InstanceId }
@@ -212,6 +215,7 @@ func (s *Service) newInstance(p *plan, reservation string, index int32) (_ *inst
 		Reservation: reservation,
 		UserData:    aws.ToString(d.UserData),
 		Role:        p.role,
+		RoleARN:     p.roleARN,
 		Shutdown:    d.InstanceInitiatedShutdownBehavior,
 		KeepAlive:   aws.ToBool(d.DisableApiTermination),
 		KeepStopped: aws.ToBool(d.DisableApiStop),
@@ -219,6 +223,7 @@ func (s *Service) newInstance(p *plan, reservation string, index int32) (_ *inst
 		MemoryMiB:   *p.info.MemoryInfo.SizeInMiB,
 		Layers:      p.image.Layers,
 		Files:       p.image.Files,
+		Parked:      s.parked,
 		Desc: types.Instance{
 			InstanceId:               aws.String(id),
 			AmiLaunchIndex:           aws.Int32(index),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -369,15 +370,18 @@ func stateOf(name types.InstanceStateName) *types.InstanceState {
 	return &types.InstanceState{Name: name, Code: aws.Int32(stateCodes[name])}
 }
 
-// MachineExited is to be called when a machine has ended. The service does not
-// hold locks of its own while it calls [Machines].
-func (s *Service) MachineExited(e machine.Exit) {
+// Exited is to be called when a machine has ended.
+func (s *Service) Exited(_ context.Context, e machine.Exit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	up := s.isUp(e.ID)
 	_, err := s.instances.update(e.ID, func(i *instance) error {
 		live := i.state() == types.InstanceStateNameRunning || i.state() == types.InstanceStateNamePending
 		if !live || i.Parked {
 			return nil // it was to end
+		}
+		if up {
+			return nil // old news: the machine has been started again since
 		}
 		switch e.Reason {
 		case machine.Rebooted:
@@ -409,11 +413,11 @@ func (s *Service) MachineExited(e machine.Exit) {
 	}
 }
 
-// Start takes up the region where the last daemon left it: it finds the machines
-// that still run, gives up instances whose machine is gone, goes on with what was
-// under way, and starts what [Service.StopAll] stopped. It returns while machines
-// still boot.
-func (s *Service) Start(ctx context.Context) error {
+// ResumeAll takes up the region where the last daemon left it: it finds the
+// machines that still run, gives up instances whose machine is gone, goes on with
+// what was under way, and starts what [Service.StopAll] stopped. It returns while
+// machines still boot.
+func (s *Service) ResumeAll(ctx context.Context) error {
 	if err := errors.Join(s.putOfficial(), s.forgetTokens(), s.network()); err != nil {
 		return err
 	}
@@ -428,6 +432,9 @@ func (s *Service) Start(ctx context.Context) error {
 				}
 			}
 			continue
+		}
+		if !strings.HasPrefix(id, nounInstance.prefix+"-") {
+			continue // another service's
 		}
 		s.log.Warn("machine without an instance is removed", "machine", id)
 		if err := errors.Join(s.cfg.Machines.Kill(ctx, id), s.cfg.Machines.Remove(ctx, id)); err != nil {
@@ -459,14 +466,19 @@ func (s *Service) Start(ctx context.Context) error {
 	}
 	for _, i := range s.instances.all() {
 		s.work.kick(instanceKey(i))
+		if i.SpotAction != nil && i.Ended == nil {
+			go s.takeAway(instanceKey(i), i.SpotAction.Sub(s.now()))
+		}
 	}
-	return s.ResumeAll(ctx)
+	return s.unpark()
 }
 
 // StopAll shuts down all machines; their instances will run again after
-// [Service.ResumeAll], with their disks. It returns when all are down.
+// [Service.ResumeAll], with their disks, and so will what is launched meanwhile by
+// machines that are not down yet. It returns when all are down.
 func (s *Service) StopAll(ctx context.Context) error {
 	s.mu.Lock()
+	s.parked = true
 	var ids []string
 	for _, i := range s.instances.all() {
 		if i.state() != types.InstanceStateNamePending && i.state() != types.InstanceStateNameRunning {
@@ -488,11 +500,11 @@ func (s *Service) StopAll(ctx context.Context) error {
 	return nil
 }
 
-// ResumeAll starts the machines that [Service.StopAll] stopped, oldest first. It
-// returns while they boot.
-func (s *Service) ResumeAll(context.Context) error {
+// unpark starts the machines that [Service.StopAll] stopped, oldest first.
+func (s *Service) unpark() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.parked = false
 	var parked []*instance
 	for _, i := range s.instances.all() {
 		if i.Parked {

@@ -3,6 +3,7 @@ package ec2
 import (
 	"encoding/base64"
 	"net/netip"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -15,9 +16,10 @@ type Metadata struct {
 	Reservation     string
 	UserData        []byte
 	PublicKey       string // of the key pair, in the format of authorized_keys; "" without one
-	Role            string // name of the role in the instance profile; "" without one
+	Role, RoleARN   string // of the instance profile; "" without one
 	Interfaces      []MetadataInterface
-	Domain          string // of private names: ec2.internal
+	SpotAction      *time.Time // when the instance will be taken away; nil if nobody said so
+	TokenKey        []byte     // signs session tokens; the same for all instances
 }
 
 // A MetadataInterface is a network interface with its surroundings.
@@ -33,8 +35,8 @@ func (s *Service) Metadata(addr netip.Addr) (Metadata, bool) {
 		return Metadata{}, false
 	}
 	m := Metadata{
-		Region: s.id.Name(), Account: s.id.Account(), Instance: i.Desc, Reservation: i.Reservation, Role: i.Role,
-		Domain: s.privateDomain(),
+		Region: s.id.Name(), Account: s.id.Account(), Instance: i.Desc, Reservation: i.Reservation, Role: i.Role, RoleARN: i.RoleARN,
+		SpotAction: i.SpotAction, TokenKey: s.tokenKey,
 	}
 	m.UserData, _ = base64.StdEncoding.DecodeString(i.UserData) // checked at launch
 	if name := aws.ToString(i.Desc.KeyName); name != "" {

@@ -105,6 +105,14 @@ func (s *Service) ByAddress(addr netip.Addr) (Instance, bool) {
 	return out, true
 }
 
+// VPCOf returns the VPC of an address, "" if nothing in the region has it.
+func (s *Service) VPCOf(addr netip.Addr) string {
+	if eni := s.enis.get(s.addrs.find(addr)); eni != nil {
+		return *eni.VpcId
+	}
+	return ""
+}
+
 func (s *Service) byAddress(addr netip.Addr) *instance {
 	eni := s.enis.get(s.addrs.find(addr))
 	if eni == nil || eni.Attachment == nil {

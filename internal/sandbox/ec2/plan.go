@@ -66,6 +66,7 @@ type plan struct {
 	metadata types.InstanceMetadataOptionsResponse
 	profile  *types.IamInstanceProfile
 	role     string // of the profile
+	roleARN  string
 	vcpus    int32
 	cpu      types.CpuOptions
 	spot     bool
@@ -419,12 +420,12 @@ func (p planning) identity(ctx context.Context) error {
 	if given == "" {
 		given, parameter, kind = aws.ToString(want.Arn), "iamInstanceProfile.arn", "ARN"
 	}
-	arn, id, _, role, err := p.cfg.Profiles.InstanceProfileRole(ctx, given)
+	arn, id, roleARN, role, err := p.cfg.Profiles.InstanceProfileRole(ctx, given)
 	if err != nil {
 		return invalidValue("Value (%s) for parameter %s is invalid. Invalid IAM Instance Profile %s", given, parameter, kind)
 	}
 	p.profile = &types.IamInstanceProfile{Arn: aws.String(arn), Id: aws.String(id)}
-	p.role = role
+	p.role, p.roleARN = role, roleARN
 	return nil
 }
 

@@ -286,9 +286,9 @@ func (r *testRegion) open() {
 	}
 	r.Service, r.db = s, db
 	r.machines.mu.Lock()
-	r.machines.exited = s.MachineExited
+	r.machines.exited = func(e machine.Exit) { s.Exited(context.Background(), e) }
 	r.machines.mu.Unlock()
-	if err := s.Start(r.t.Context()); err != nil {
+	if err := s.ResumeAll(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(r.shut)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"pcluster/internal/sandbox/machine"
@@ -31,7 +32,7 @@ type Machines interface {
 	Remove(ctx context.Context, id string) error
 	AttachVolume(ctx context.Context, id string, v machine.Volume) error
 	DetachVolume(ctx context.Context, id string, v machine.Volume) error
-	Running() []string
+	Running() []string // must not wait for whoever is told of exits
 	Console(id string) ([]byte, error)
 }
 
@@ -98,14 +99,21 @@ type Service struct {
 	instances  *table[instance]
 	tokens     *table[token]
 	capacity   *table[int]
+	secrets    *table[string]
 
-	kinds []kind // everything that can be tagged
-	addrs addressBook
-	rules enforcer
-	work  workers
+	kinds    []kind // everything that can be tagged
+	tokenKey []byte // signs session tokens of the metadata service
+	addrs    addressBook
+	rules    enforcer
+	work     workers
+
+	parked bool // the region is going down: new instances wait for its return
 }
 
-// New opens the tables of EC2 in db. Machines are not touched before [Service.Start].
+// tokenSecret is the name of the key in the table of secrets.
+const tokenSecret = "imds-token"
+
+// New opens the tables of EC2 in db. Machines are not touched before [Service.ResumeAll].
 func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.Boots = cmp.Or(cfg.Boots, 4)
@@ -131,6 +139,7 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		open(db, "ec2.instances", &s.instances),
 		open(db, "ec2.client-tokens", &s.tokens),
 		open(db, "ec2.capacity", &s.capacity),
+		open(db, "ec2.secrets", &s.secrets),
 	)
 	if err != nil {
 		return nil, err
@@ -140,6 +149,12 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 			return nil, fmt.Errorf("make room for EC2's files: %w", err)
 		}
 	}
+	if s.secrets.get(tokenSecret) == nil {
+		if err := s.secrets.put(tokenSecret, aws.String(region.Hex(64))); err != nil {
+			return nil, err
+		}
+	}
+	s.tokenKey = []byte(*s.secrets.get(tokenSecret))
 	s.kinds = s.taggable()
 	for _, eni := range s.enis.all() {
 		s.addrs.take(eni)
