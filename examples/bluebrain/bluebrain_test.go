@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"pcluster/internal/config"
+	"pcluster/internal/facts"
+	"pcluster/internal/facts/catalog"
+	"pcluster/internal/facts/live"
+	"pcluster/internal/validate"
 )
 
 func read(t *testing.T, path string) string {
@@ -72,6 +76,51 @@ func TestQueuesAreThoseOfTheReadme(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("queues: %v", got)
+	}
+}
+
+// account is the project's account, as far as the file refers to it.
+func account(c *config.Cluster) *facts.Memory {
+	const subnet, group, image = "subnet-076ece71c00742d3c", "sg-0b5941ba4f4d1a9ff", "ami-042559ee751d3e522"
+	all := facts.Rule{Protocol: "-1", Groups: []string{group}}
+	world := facts.Rule{Protocol: "-1", CIDRs: []string{"0.0.0.0/0"}}
+	m := &facts.Memory{
+		Types:    map[string]facts.InstanceType{},
+		Subnets:  map[string]facts.Subnet{subnet: {ID: subnet, AZ: "us-east-1a", VPC: "vpc-1", CIDR: "10.0.0.0/16"}},
+		VPCs:     map[string]facts.VPC{"vpc-1": {DNSSupport: true, DNSHostnames: true}},
+		Groups:   map[string]facts.SecurityGroup{group: {ID: group, VPC: "vpc-1", Ingress: []facts.Rule{all}, Egress: []facts.Rule{all, world}}},
+		KeyPairs: map[string]facts.KeyPair{"aws_coreservices": {Name: "aws_coreservices", Type: "rsa"}},
+		Images:   map[string]facts.Image{image: {ID: image, Architecture: "x86_64", RootDevice: "/dev/xvda", RootSize: 35, Tags: map[string]string{"parallelcluster:version": config.ToolVersion, "parallelcluster:build_status": "available", "parallelcluster:os": "alinux2023"}}},
+		EFSs:     map[string]facts.EFS{"fs-0c2a2f3ad1b1beeca": {ID: "fs-0c2a2f3ad1b1beeca", MountTargets: []facts.MountTarget{{AZ: "us-east-1a", Groups: []string{group}}}}},
+		Policies: []string{"arn:aws:iam::671250183987:policy/ParallelCluster_CloudWatch_TagLogGroup_SLURM"},
+		Buckets: map[string]facts.Bucket{
+			"sboinfrastructureassets": {Name: "sboinfrastructureassets", Region: "us-east-1"},
+			"sbonexusdata":            {Name: "sbonexusdata", Region: "us-east-1"},
+		},
+		Secrets: map[string]string{"arn:aws:secretsmanager:us-east-1:671250183987:secret:hpc_slurm_db_password-6LNuBy": "secret"},
+	}
+	for _, name := range facts.Names(c) {
+		if t, ok := catalog.InstanceType(name); ok {
+			m.Types[name] = live.InstanceType(t)
+		}
+	}
+	for _, dir := range []string{"config", "scripts"} {
+		files, _ := filepath.Glob(dir + "/s3/*")
+		for _, f := range files {
+			m.Objects = append(m.Objects, "sboinfrastructureassets/"+dir+"/"+filepath.Base(f))
+		}
+	}
+	return m
+}
+
+func TestClusterFileIsValidInTheAccountItIsFor(t *testing.T) {
+	c, _ := config.Parse("compute-cluster.yaml", []byte(read(t, "config/compute-cluster.yaml")))
+	for _, p := range validate.Run(t.Context(), c, account(c), validate.Options{ClusterName: "sbo-parallelcluster-20241215", Region: "us-east-1"}) {
+		if p.Level == config.Error {
+			t.Error(p)
+		} else {
+			t.Log(p.Level, p)
+		}
 	}
 }
 
