@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"pcluster/internal/sandbox/vpc"
 )
@@ -103,12 +102,8 @@ func TestHowMachinesEnd(t *testing.T) {
 		"rebooted from inside":    {func(id string) error { r.mustSh(id, "systemctl reboot"); return nil }, Rebooted},
 		"stopped":                 {func(id string) error { return r.m.Stop(t.Context(), id) }, Stopped},
 		"killed":                  {func(id string) error { return r.m.Kill(t.Context(), id) }, Stopped},
-		"its init killed": {func(id string) error {
-			return unix.Kill(r.m.machines[id].rec.Leader.PID, unix.SIGKILL)
-		}, Died},
-		"its supervisor killed": {func(id string) error {
-			return unix.Kill(r.m.machines[id].rec.Nspawn.PID, unix.SIGKILL)
-		}, Died},
+		"its init killed":         {func(id string) error { return r.kill(id, func(r record) process { return r.Leader }) }, Died},
+		"its supervisor killed":   {func(id string) error { return r.kill(id, func(r record) process { return r.Nspawn }) }, Died},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := r.spec(9, "")
@@ -342,7 +337,6 @@ func TestNextDaemonFindsMachines(t *testing.T) {
 	}
 	old := r.m
 	old.cfg.OnExit = func(Exit) {} // it is gone, as far as this test can do that
-	leader := old.machines[dies.ID].rec.Leader.PID
 
 	r.m = r.open()
 	if diff := cmp.Diff([]string{lives.ID, ends.ID, dies.ID}, r.m.Running()); diff != "" {
@@ -353,7 +347,9 @@ func TestNextDaemonFindsMachines(t *testing.T) {
 	}
 	r.mustSh(ends.ID, "systemctl poweroff")
 	r.wantExit(ends.ID, PoweredOff)
-	_ = unix.Kill(leader, unix.SIGKILL)
+	if err := r.kill(dies.ID, func(r record) process { return r.Leader }); err != nil {
+		t.Error(err)
+	}
 	r.wantExit(dies.ID, Died)
 	if err := r.m.Stop(t.Context(), lives.ID); err != nil {
 		t.Error(err)
@@ -436,7 +432,12 @@ func TestManyBootsAtOnce(t *testing.T) {
 			note(&started)
 			waitFor(t, "sshd", 2*time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 			note(&greeted)
-			root := fmt.Sprintf("/proc/%d/root/run/user-data", r.m.machines[s.ID].rec.Leader.PID)
+			rec, err := r.record(s.ID)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			root := fmt.Sprintf("/proc/%d/root/run/user-data", rec.Leader.PID)
 			waitFor(t, "user data", 2*time.Minute, func() bool { _, err := os.Stat(root); return err == nil })
 			note(&done)
 		})

@@ -27,6 +27,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pcluster/internal/sandbox/image"
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/vpc"
@@ -199,18 +201,35 @@ func (r *testRegion) greeted(a netip.Addr) bool {
 // sh runs a script in a machine, as somebody on it would, and returns its output.
 func (r *testRegion) sh(id, script string) (string, error) {
 	r.t.Helper()
-	in, err := r.m.running(id)
+	rec, err := r.record(id)
 	if err != nil {
 		return "", err
 	}
-	leader := in.rec.Leader.PID
-	in.op.Unlock()
+	leader := rec.Leader.PID
 	cmd := exec.CommandContext(r.t.Context(), "nsenter", "--target", fmt.Sprint(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--time", "--root", "--wd", "/bin/bash", "-c", script)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
 	return strings.TrimSpace(out.String()), err
+}
+
+// record returns what the manager knows of a running machine.
+func (r *testRegion) record(id string) (record, error) {
+	in, err := r.m.running(id)
+	if err != nil {
+		return record{}, err
+	}
+	defer in.op.Unlock()
+	return in.rec, nil
+}
+
+func (r *testRegion) kill(id string, which func(record) process) error {
+	rec, err := r.record(id)
+	if err != nil {
+		return err
+	}
+	return which(rec).signal(unix.SIGKILL)
 }
 
 func (r *testRegion) mustSh(id, script string) string {
