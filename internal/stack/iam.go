@@ -141,6 +141,12 @@ func (b *builder) headPermissions() {
 		if len(iam.S3Access) > 0 {
 			add("S3AccessPoliciesHeadNode", "S3Access", b.s3Access(iam.S3Access))
 		}
+		if mount := b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() }); mount != nil {
+			// The head node does not wait for this one, which waits for file systems.
+			b.t.Add("EFSPoliciesHeadNode", cfn.Policy{
+				PolicyName: b.policyName("parallelcluster-efs"), PolicyDocument: cfn.Allow(mount...), Roles: []cfn.Text{role},
+			})
+		}
 	}
 	b.headProfile = b.t.Add("InstanceProfileHeadNode", cfn.InstanceProfile{
 		InstanceProfileName: b.iamName("InstanceProfileHeadNode", "AWS::IAM::InstanceProfile"), Path: b.nodePath(), Roles: []cfn.Text{role},
@@ -166,7 +172,7 @@ func (b *builder) headStatements() []cfn.Statement {
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", cluster),
 		allow([]string{"s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLocation", "s3:ListBucket"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*", b.programs()),
 		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource", "cloudformation:DescribeStackResources"}, cfn.StackID),
-		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets"}, "*"),
+		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeStorageVirtualMachines", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets"}, "*"),
 		when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", fleet),
 		allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.launchResources()...),
 		when(allow([]string{"iam:PassRole"}, b.passedRoles()...), "StringEquals", map[string]cfn.Text{"iam:PassedToService": "ec2." + b.urlSuffix()}),
@@ -202,7 +208,7 @@ func (b *builder) headStatements() []cfn.Statement {
 	if len(b.pools()) > 0 {
 		s = append(s, allow([]string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, "*"))
 	}
-	return append(s, b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() })...)
+	return s
 }
 
 // launchResources are what a launch of compute nodes touches.

@@ -119,12 +119,25 @@ var (
 	lustrePort     = ports{"tcp", 988, 988}
 )
 
-// admit lets traffic from other groups into a managed one. CloudFormation and EC2
-// refuse a rule that is there already, so each group may be listed once.
+// admission is a rule of a managed group, to tell whether it is there already.
+type admission struct {
+	into   string
+	source cfn.Text
+	ports
+}
+
+// admit lets traffic from other groups into a managed one. EC2 refuses a rule that
+// a group has already, and a group may stand for several kinds of nodes, so what
+// was let in before is left out.
 func (b *builder) admit(into cfn.Handle, from string, sources groups, through ...ports) []cfn.Handle {
 	var rules []cfn.Handle
 	for i, source := range sources {
 		for j, p := range through {
+			a := admission{into.ID(), source, p}
+			if b.admitted[a] || b.admitted[admission{into.ID(), source, everything}] {
+				continue
+			}
+			b.admitted[a] = true
 			id := fmt.Sprintf("%sIngress%s%d", into.ID(), from, i)
 			if j > 0 {
 				id += fmt.Sprintf("Port%d", p.from)

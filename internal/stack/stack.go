@@ -82,7 +82,7 @@ func Synthesize(c *config.Cluster, f facts.Snapshot, p Params) (*Templates, erro
 			}
 		}
 	}
-	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), nested: map[string][]byte{}}
+	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), nested: map[string][]byte{}, admitted: map[admission]bool{}}
 	if b.official = p.OfficialAMI; b.official == "" {
 		b.official = f.OfficialAMI
 	}
@@ -128,6 +128,7 @@ type builder struct {
 	headGroup    *cfn.Handle // managed security groups, if any
 	computeGroup *cfn.Handle
 	loginGroups  map[string]cfn.Handle // by pool
+	admitted     map[admission]bool
 	eni          cfn.Handle
 	storage      []storageResource
 	stateTable   cfn.Handle

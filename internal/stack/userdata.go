@@ -44,7 +44,7 @@ type script struct {
 const (
 	// signalFailure tells the stack, whose events show the reason.
 	signalFailure = `  curl -sf --retry 5 --max-time 60 -X PUT -H 'Content-Type:' --data-binary \
-    "{\"Status\":\"FAILURE\",\"UniqueId\":\"user-data\",\"Data\":\"\",\"Reason\":\"$1\"}" "$handle"
+    "{\"Status\":\"FAILURE\",\"UniqueId\":\"user-data\",\"Data\":\"\",\"Reason\":\"Failed to bootstrap the head node: $1\"}" "$handle"
   exit 1`
 	// powerOff ends the instance, by its launch template; the fleet replaces it.
 	powerOff = `  sleep 5 # for the console output

@@ -1,0 +1,322 @@
+package stack
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"pcluster/internal/config"
+)
+
+// document is a template as CloudFormation reads it.
+type document struct {
+	Parameters map[string]any
+	Resources  map[string]struct {
+		Type       string
+		DependsOn  []string
+		Properties map[string]any
+	}
+	Outputs map[string]any
+}
+
+// failer is what testing and rapid have in common.
+type failer interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
+func read(t failer, data []byte) document {
+	t.Helper()
+	var d document
+	if err := json.Unmarshal(data, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+var substitution = regexp.MustCompile(`\$\{([^!}][^}]*)\}`)
+
+// references calls visit with every logical ID and parameter that a value refers to.
+func references(v any, visit func(name string)) {
+	switch v := v.(type) {
+	case map[string]any:
+		if r, ok := v["Ref"].(string); ok && len(v) == 1 {
+			visit(r)
+			return
+		}
+		if g, ok := v["Fn::GetAtt"].([]any); ok {
+			visit(g[0].(string))
+			return
+		}
+		if s, ok := v["Fn::Sub"]; ok {
+			text, own := s, map[string]any{}
+			if list, ok := s.([]any); ok {
+				text, own = list[0], list[1].(map[string]any)
+			}
+			for _, m := range substitution.FindAllStringSubmatch(text.(string), -1) {
+				if _, ok := own[m[1]]; !ok {
+					visit(strings.Split(m[1], ".")[0])
+				}
+			}
+			references(any(own), visit)
+			return
+		}
+		for _, x := range v {
+			references(x, visit)
+		}
+	case []any:
+		for _, x := range v {
+			references(x, visit)
+		}
+	}
+}
+
+// dependencies returns what each resource waits for, directly.
+func dependencies(d document) map[string][]string {
+	out := map[string][]string{}
+	for id, r := range d.Resources {
+		out[id] = slices.Clone(r.DependsOn)
+		references(map[string]any(r.Properties), func(name string) {
+			if _, ok := d.Resources[name]; ok {
+				out[id] = append(out[id], name)
+			}
+		})
+	}
+	return out
+}
+
+// closure returns all that a resource waits for.
+func closure(deps map[string][]string, id string) map[string]bool {
+	seen := map[string]bool{}
+	var visit func(string)
+	visit = func(id string) {
+		for _, d := range deps[id] {
+			if !seen[d] {
+				seen[d] = true
+				visit(d)
+			}
+		}
+	}
+	visit(id)
+	return seen
+}
+
+// sound returns what CloudFormation would refuse about references.
+func sound(d document) error {
+	check := func(where string) func(string) error {
+		return func(name string) error {
+			_, resource := d.Resources[name]
+			_, parameter := d.Parameters[name]
+			if !resource && !parameter && !strings.HasPrefix(name, "AWS::") {
+				return fmt.Errorf("%s refers to %s, which does not exist", where, name)
+			}
+			return nil
+		}
+	}
+	var err error
+	for id, r := range d.Resources {
+		for _, on := range r.DependsOn {
+			if _, ok := d.Resources[on]; !ok {
+				err = fmt.Errorf("%s depends on %s, which does not exist", id, on)
+			}
+		}
+		references(map[string]any(r.Properties), func(name string) {
+			if e := check(id)(name); e != nil {
+				err = e
+			}
+		})
+	}
+	for name, o := range d.Outputs {
+		references(o, func(ref string) {
+			if e := check("output " + name)(ref); e != nil {
+				err = e
+			}
+		})
+	}
+	deps := dependencies(d)
+	for id := range d.Resources {
+		if closure(deps, id)[id] {
+			err = fmt.Errorf("%s waits for itself", id)
+		}
+	}
+	return err
+}
+
+// check asserts what holds for the templates of every cluster.
+func check(t failer, out *Templates) {
+	t.Helper()
+	root := read(t, out.Root)
+	if err := sound(root); err != nil {
+		t.Errorf("root: %v", err)
+	}
+	for key, body := range out.Nested {
+		if err := sound(read(t, body)); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	deps := dependencies(root)
+
+	// The head node launches without waiting for what it could do without.
+	for id := range closure(deps, "HeadNode") {
+		switch kind := root.Resources[id].Type; kind {
+		case "AWS::FSx::FileSystem", "AWS::EFS::FileSystem", "AWS::EFS::MountTarget", "AWS::EC2::Volume", "AWS::CloudFormation::Stack",
+			"AWS::CloudFormation::CustomResource", "AWS::Lambda::Function", "AWS::FSx::DataRepositoryAssociation":
+			t.Errorf("the head node waits for %s, a %s", id, kind)
+		}
+	}
+	// Instances end before what they use goes, and nothing waits for the head node's end but what needs it.
+	end := closure(deps, "TerminateComputeFleetCustomResource")
+	for id, r := range root.Resources {
+		used := r.Type == "AWS::CloudFormation::Stack" && id == "QueuesStack" || id == "ComputeSecurityGroup" || id == "Route53HostedZone" || id == "CleanupResourcesFunction"
+		if used && !end[id] {
+			t.Errorf("%s could go while instances of the cluster run", id)
+		}
+	}
+
+	// EC2 refuses a rule that a security group has already.
+	rules := map[string]string{}
+	for id, r := range root.Resources {
+		if r.Type != "AWS::EC2::SecurityGroupIngress" && r.Type != "AWS::EC2::SecurityGroupEgress" {
+			continue
+		}
+		key, _ := json.Marshal([]any{r.Type, r.Properties})
+		if other, ok := rules[string(key)]; ok {
+			t.Errorf("%s and %s are the same rule", id, other)
+		}
+		rules[string(key)] = id
+	}
+	for _, body := range append([][]byte{out.Root}, values(out.Nested)...) {
+		for id, text := range userDataOf(t, read(t, body)) {
+			if len(text) > maxUserData {
+				t.Errorf("user data of %s has %d bytes", id, len(text))
+			}
+		}
+	}
+}
+
+func values(m map[string][]byte) (out [][]byte) {
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
+
+// userDataOf returns the user data of a document's launch templates, with the
+// variables filled in by samples.
+func userDataOf(t failer, d document) map[string]string {
+	out := map[string]string{}
+	for id, r := range d.Resources {
+		if r.Type != "AWS::EC2::LaunchTemplate" {
+			continue
+		}
+		data := r.Properties["LaunchTemplateData"].(map[string]any)
+		sub := data["UserData"].(map[string]any)["Fn::Base64"].(map[string]any)["Fn::Sub"]
+		text, ok := sub.(string)
+		if !ok {
+			text = sub.([]any)[0].(string)
+		}
+		text = substitution.ReplaceAllString(text, "https://sample.example/$1?a=b&c=d")
+		out[id] = strings.ReplaceAll(text, "${!", "${")
+	}
+	return out
+}
+
+func TestTemplatesAreSound(t *testing.T) {
+	for _, file := range files(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			c := parse(t, file)
+			out, err := Synthesize(c, account(t, c), params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, out)
+			again, err := Synthesize(c, account(t, c), params)
+			if err != nil || string(again.Root) != string(out.Root) || len(again.Nested) != len(out.Nested) {
+				t.Error("the same input gives another template")
+			}
+		})
+	}
+}
+
+// Any mix of managed and given groups, roles and storage gives a sound template.
+func TestTemplatesAreSoundWhateverTheFile(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		c, found := config.Parse("", []byte(anyFile(r)))
+		if err := found.Err(); err != nil {
+			r.Fatal(err)
+		}
+		out, err := Synthesize(c, account(t, c), params)
+		if err != nil {
+			r.Fatal(err)
+		}
+		check(r, out)
+	})
+}
+
+// anyFile draws a cluster file.
+func anyFile(r *rapid.T) string {
+	pick := func(label string, options ...string) string { return rapid.SampledFrom(options).Draw(r, label) }
+	groups := func(label string) string {
+		return pick(label, "", ", SecurityGroups: [sg-11111111]", ", SecurityGroups: [sg-22222222, sg-11111111]", ", AdditionalSecurityGroups: [sg-11111111]")
+	}
+	iam := func(label string) string {
+		return pick(label, "", ", Iam: {S3Access: [{BucketName: b}]}", `, Iam: {InstanceRole: "arn:aws:iam::671250183987:role/x"}`, `, Iam: {InstanceProfile: "arn:aws:iam::671250183987:instance-profile/x"}`)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Image: {Os: alinux2023%s}\n", pick("ami", "", ", CustomAmi: ami-12345678"))
+	fmt.Fprintf(&b, "HeadNode: {InstanceType: c5.large, SharedStorageType: %s, Networking: {SubnetId: subnet-11111111%s%s}%s}\n",
+		pick("shared", "Ebs", "Efs"), groups("head groups"), pick("eip", "", ", ElasticIp: true", ", ElasticIp: 1.2.3.4"), iam("head iam"))
+	if pick("login", "no", "yes") == "yes" {
+		b.WriteString("LoginNodes:\n  Pools:\n")
+		for i := range rapid.IntRange(1, 3).Draw(r, "pools") {
+			fmt.Fprintf(&b, "    - {Name: pool%d, InstanceType: c5.large, Count: 1, Networking: {SubnetIds: [subnet-%s]%s}}\n", i, pick("pool subnet", "11111111", "33333333"), groups("pool groups"))
+		}
+	}
+	b.WriteString("Scheduling:\n  Scheduler: slurm\n")
+	fmt.Fprintf(&b, "  SlurmSettings: {Dns: {DisableManagedDns: %s}}\n  SlurmQueues:\n", pick("dns", "false", "true"))
+	for i := range rapid.IntRange(1, 4).Draw(r, "queues") {
+		fmt.Fprintf(&b, "    - {Name: q%d, CapacityType: %s, Networking: {SubnetIds: [subnet-%s]%s%s}%s, ComputeResources: [", i, pick("capacity", "ONDEMAND", "SPOT"),
+			pick("subnet", "11111111", "22222222"), groups("groups"), pick("placement", "", ", PlacementGroup: {Enabled: true}", ", PlacementGroup: {Name: pg}"), iam("iam"))
+		for j := range rapid.IntRange(1, 3).Draw(r, "resources") {
+			fmt.Fprintf(&b, "{Name: c%d, %s, Efa: {Enabled: %s}}, ", j, pick("type", "InstanceType: c5n.18xlarge", "Instances: [{InstanceType: c5.large}, {InstanceType: c5a.large}]", "InstanceType: p4d.24xlarge"), pick("efa", "true", "false"))
+		}
+		b.WriteString("]}\n")
+	}
+	b.WriteString("SharedStorage:\n")
+	for i := range rapid.IntRange(0, 4).Draw(r, "storage") {
+		fmt.Fprintf(&b, "  - {Name: s%d, MountDir: /s%d, %s}\n", i, i, pick("kind",
+			"StorageType: Ebs", "StorageType: Ebs, EbsSettings: {Raid: {Type: 1}}", "StorageType: Efs, EfsSettings: {EncryptionInTransit: true, IamAuthorization: true}",
+			"StorageType: Efs, EfsSettings: {FileSystemId: fs-12345678}", "StorageType: FsxLustre, FsxLustreSettings: {StorageCapacity: 1200, DeletionPolicy: Retain}"))
+	}
+	text := b.String()
+	if strings.HasSuffix(text, "SharedStorage:\n") {
+		text = strings.TrimSuffix(text, "SharedStorage:\n")
+	}
+	return strings.ReplaceAll(text, "}, ]}", "}]}")
+}
+
+// CloudFormation's own schemas, as cfn-lint has them, find no error. The variable
+// CFN_LINT names the program; it takes a second for each template.
+func TestTemplatesPassCfnLint(t *testing.T) {
+	lint := os.Getenv("CFN_LINT")
+	if lint == "" {
+		t.Skip("CFN_LINT does not name cfn-lint")
+	}
+	list, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(list) == 0 {
+		t.Fatal("no templates", err)
+	}
+	out, err := exec.Command(lint, append([]string{"--ignore-checks", "W", "--region", "us-east-1", "--"}, list...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
