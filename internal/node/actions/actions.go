@@ -172,7 +172,7 @@ func (r *Runner) download(ctx context.Context, dir string, event Event, scripts 
 const maxScript = 64 << 20
 
 func (r *Runner) fetch(ctx context.Context, location, file string) (sum string, err error) {
-	body, err := r.openURL(ctx, location)
+	body, err := r.Open(ctx, location)
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +197,8 @@ func unixLines(data []byte) []byte {
 	return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 }
 
-func (r *Runner) openURL(ctx context.Context, location string) (io.ReadCloser, error) {
+// Open returns the content behind an s3:// or https:// URL.
+func (r *Runner) Open(ctx context.Context, location string) (io.ReadCloser, error) {
 	u, err := url.Parse(location)
 	if err != nil {
 		return nil, err

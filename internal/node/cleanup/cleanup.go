@@ -9,15 +9,16 @@ package cleanup
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
-	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -65,8 +66,15 @@ func Run(ctx context.Context) error {
 		ec2: ec2.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg), route53: route53.NewFromConfig(cfg),
 		wait: sleep,
 	}
-	lambda.StartWithOptions(cfn.LambdaWrap(h.handle), lambda.WithContext(ctx))
-	return nil
+	answer := cfn.LambdaWrap(h.handle)
+	return serve(ctx, os.Getenv("AWS_LAMBDA_RUNTIME_API"), func(ctx context.Context, request json.RawMessage) error {
+		var e cfn.Event
+		if err := json.Unmarshal(request, &e); err != nil {
+			return fmt.Errorf("event of a custom resource: %w", err)
+		}
+		_, err := answer(ctx, e)
+		return err
+	})
 }
 
 type handler struct {

@@ -1,0 +1,144 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"pcluster/internal/config"
+	"pcluster/internal/node/logs"
+	"pcluster/internal/node/spec"
+	"pcluster/internal/slurm"
+)
+
+// Where things are on the nodes. Users' scripts rely on most of these paths.
+const (
+	sharedDir      = "/opt/parallelcluster/shared" // of the head node, on all nodes
+	sharedLoginDir = "/opt/parallelcluster/shared_login_nodes"
+	pluginDir      = "/etc/parallelcluster/slurm_plugin"
+	stateDir       = "/var/lib/parallelcluster"
+	bootedFile     = stateDir + "/booted" // the boot is over, and well
+	journalFile    = logs.Dir + "/boot.log"
+
+	clusterConfig = sharedDir + "/cluster-config.yaml"
+	instanceTypes = sharedDir + "/instance-types-data.json"
+	configVersion = sharedDir + "/cluster-config-version"
+	storageData   = sharedDir + "/storage.json" // see storage.Save
+	fleetConfig   = pluginDir + "/fleet-config.json"
+	fleetSettings = pluginDir + "/parallelcluster_clustermgtd.conf"
+	imageDNA      = "/etc/parallelcluster/image_dna.json"
+)
+
+// layout makes the directories and files that scripts expect on any node.
+func (h *Host) layout(n *spec.Node, self *Identity) error {
+	type directory struct {
+		path string
+		mode os.FileMode
+	}
+	dirs := []directory{
+		{"/etc/parallelcluster", 0o755}, {pluginDir, 0o755}, {stateDir, 0o755},
+		{"/etc/chef", 0o755}, {"/etc/sysconfig", 0o755}, {logs.Dir, 0o777 | os.ModeSticky},
+		{"/opt/parallelcluster/scripts", 0o755}, {sharedDir, 0o755},
+	}
+	if n.NodeType == spec.Head {
+		dirs = append(dirs, directory{sharedLoginDir, 0o755})
+	}
+	for _, d := range dirs {
+		if err := h.dir(d.path, d.mode, rootUser); err != nil {
+			return err
+		}
+	}
+	dna, err := json.MarshalIndent(spec.File{Cluster: public(*n)}, "", "    ")
+	if err != nil {
+		return err
+	}
+	if err := h.write("/etc/chef/dna.json", 0o644, rootUser, append(dna, '\n')); err != nil {
+		return err
+	}
+	if err := h.write("/etc/parallelcluster/cfnconfig", 0o644, rootUser, cfnconfig(n)); err != nil {
+		return err
+	}
+	if err := h.link("/etc/parallelcluster/cfnconfig", "/opt/parallelcluster/cfnconfig"); err != nil {
+		return err
+	}
+	marker := "aws-parallelcluster-cookbook-" + config.ToolVersion + "\n"
+	if err := h.write("/opt/parallelcluster/.bootstrapped", 0o644, rootUser, []byte(marker)); err != nil {
+		return err
+	}
+	if h.exists("/etc/sudoers.d") {
+		sudoers := "Defaults:" + n.ClusterUser + " !requiretty\n"
+		if err := h.write("/etc/sudoers.d/99-parallelcluster-user-tty", 0o440, rootUser, []byte(sudoers)); err != nil {
+			return err
+		}
+		secure := "Defaults secure_path=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + slurm.BinDir + "\"\n"
+		if err := h.write("/etc/sudoers.d/99-parallelcluster-secure-path", 0o440, rootUser, []byte(secure)); err != nil {
+			return err
+		}
+	}
+	return h.profile()
+}
+
+// public returns what any user of the node may know: not the URL that signals the stack.
+func public(n spec.Node) spec.Node {
+	n.WaitHandle = ""
+	return n
+}
+
+// profile puts Slurm into the PATH of login shells.
+func (h *Host) profile() error {
+	sh := "export PATH=$PATH:" + slurm.BinDir + "\nexport MANPATH=$MANPATH:" + slurm.Prefix + "/share/man\n"
+	csh := "setenv PATH ${PATH}:" + slurm.BinDir + "\n"
+	if err := h.write("/etc/profile.d/slurm.sh", 0o644, rootUser, []byte(sh)); err != nil {
+		return err
+	}
+	return h.write("/etc/profile.d/slurm.csh", 0o644, rootUser, []byte(csh))
+}
+
+// cfnconfig holds shell variables that ParallelCluster's scripts have always had.
+func cfnconfig(n *spec.Node) []byte {
+	var b strings.Builder
+	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, value) }
+	fetch := "/opt/parallelcluster/scripts/fetch_and_run"
+	set("stack_name", n.StackName)
+	for _, event := range []string{"preinstall", "postinstall", "postupdate"} {
+		set("cfn_"+event, fmt.Sprintf("%q", fetch+" --execute-via-cfnconfig -"+event))
+		set("cfn_"+event+"_args", "()")
+	}
+	set("cfn_region", n.Region)
+	set("cfn_scheduler", n.Scheduler)
+	set("cfn_scheduler_slots", "vcpus")
+	set("cfn_instance_slots", fmt.Sprint(runtime.NumCPU()))
+	set("cfn_ephemeral_dir", "/scratch")
+	set("cfn_ebs_shared_dirs", "NONE")
+	set("cfn_proxy", "NONE")
+	set("cfn_node_type", n.NodeType)
+	set("cfn_cluster_user", n.ClusterUser)
+	switch n.NodeType {
+	case spec.Head:
+		set("cfn_volume", "NONE")
+	case spec.Compute:
+		set("cfn_head_node", "ip-"+strings.ReplaceAll(n.HeadNodePrivateIP, ".", "-"))
+		set("cfn_head_node_private_ip", n.HeadNodePrivateIP)
+		set("cfn_scheduler_queue_name", n.Queue)
+	}
+	return []byte(b.String())
+}
+
+// rotated are the logs that logrotate cuts, by node type, and their limits.
+func rotation(nodeType string) []byte {
+	var b strings.Builder
+	b.WriteString("# Logs of the cluster. Each file keeps one older copy.\n")
+	for _, f := range logs.Files(nodeType) {
+		if !strings.HasPrefix(f.Path, logs.Dir) && !strings.HasPrefix(f.Path, "/var/log/slurm") {
+			continue // the distribution's own
+		}
+		size := "10M"
+		if strings.HasSuffix(f.Path, "/clustermgtd") || strings.HasSuffix(f.Path, "slurmctld.log") || strings.HasSuffix(f.Path, "slurm_resume.log") {
+			size = "50M"
+		}
+		fmt.Fprintf(&b, "%s {\n  missingok\n  rotate 1\n  size %s\n  copytruncate\n}\n", f.Path, size)
+	}
+	return []byte(b.String())
+}

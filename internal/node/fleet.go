@@ -1,0 +1,203 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"pcluster/internal/config"
+	"pcluster/internal/fleet"
+	"pcluster/internal/node/logs"
+	"pcluster/internal/slurm"
+)
+
+// fleetMemory is where the fleet daemon keeps what it must not forget.
+const fleetMemory = stateDir + "/fleet.json"
+
+// runFleet is the fleet daemon of the head node.
+func runFleet(ctx context.Context, h *Host) error {
+	told, err := h.ReadSpec()
+	if err != nil {
+		return err
+	}
+	cfg, err := awsConfig(ctx, told)
+	if err != nil {
+		return err
+	}
+	self, err := identify(ctx, imds.NewFromConfig(cfg))
+	if err != nil {
+		return err
+	}
+	log, err := appendLog(h.path(logs.Dir + "/clustermgtd"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	events, err := appendLog(h.path(logs.Dir + "/slurm_resume.events"))
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: h.path(fleetSettings)}
+	policy, err := reader.read()
+	if err != nil {
+		return fmt.Errorf("policy of the fleet: %w", err)
+	}
+	dynamo := dynamodb.NewFromConfig(cfg)
+	d := &fleet.Daemon{
+		Scheduler: &slurm.Client{Run: slurm.Exec},
+		Cloud: &fleet.EC2{
+			API: ec2.NewFromConfig(cfg), Cluster: told.ClusterName, Resources: policy.Resources, LaunchTemplates: told.LaunchTemplates,
+			RunOverrides:   h.path(slurm.ConfDir + "/pcluster/run_instances_overrides.json"),
+			FleetOverrides: h.path(slurm.ConfDir + "/pcluster/create_fleet_overrides.json"),
+		},
+		Registry: &fleet.Records{
+			DynamoDB: dynamo, Table: told.SlurmDynamoDBTable, HeadAddress: self.Addr, HeadHostname: self.Hostname,
+			DNS: route53.NewFromConfig(cfg), ZoneID: given(told.HostedZone), Domain: given(told.DNSDomain),
+		},
+		Status:       &fleet.StatusItem{DynamoDB: dynamo, Table: told.DynamoDBTable},
+		Policy:       reader.read,
+		UseHostnames: told.UsePrivateHostname == "true",
+		StateFile:    h.path(fleetMemory),
+		Socket:       fleet.SocketPath,
+		SocketGroup:  string(slurmUser),
+		Log:          slog.New(newLogHandler(log)),
+		Events:       &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
+	}
+	return d.Run(ctx)
+}
+
+func appendLog(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+}
+
+// runLogs ships this node's logs.
+func runLogs(ctx context.Context, h *Host) error {
+	told, err := h.ReadSpec()
+	if err != nil {
+		return err
+	}
+	cfg, err := awsConfig(ctx, told)
+	if err != nil {
+		return err
+	}
+	self, err := identify(ctx, imds.NewFromConfig(cfg))
+	if err != nil {
+		return err
+	}
+	return logs.Run(ctx, logs.Options{
+		API: cloudwatchlogs.NewFromConfig(cfg), Group: told.LogGroup, Hostname: self.Short(), InstanceID: self.InstanceID,
+		Files: logs.Files(told.NodeType), State: h.path(stateDir + "/logs.json"),
+	})
+}
+
+// patience of programs that slurmctld starts with a daemon that is being restarted.
+// What they can't say by then the daemon finds out by itself.
+const programPatience = 20 * time.Second
+
+// tellFleet passes on what slurmctld says to one of its programs.
+func tellFleet(ctx context.Context, op string, args []string, environment func(string) string) error {
+	m := fleet.Message{Op: op, Nodes: strings.Join(args, ",")}
+	patience := programPatience
+	switch op {
+	case fleet.OpResume:
+		if file := environment("SLURM_RESUME_FILE"); file != "" {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "resume file: %v\n", err)
+			} else if json.Valid(content) {
+				m.ResumeFile = content
+			}
+		}
+	case fleet.OpJobReady:
+		m.Job, m.Nodes = environment("SLURM_JOB_ID"), environment("SLURM_JOB_NODELIST")
+		patience = 0 // without the daemon jobs wait for slurmctld's own timer
+	}
+	return fleet.Dial(ctx, fleet.SocketPath, m, patience)
+}
+
+// fleetStatus prints the fleet's status, or requests another one.
+func fleetStatus(ctx context.Context, h *Host, out io.Writer, args []string) error {
+	told, err := h.ReadSpec()
+	if err != nil {
+		return err
+	}
+	cfg, err := awsConfig(ctx, told)
+	if err != nil {
+		return err
+	}
+	item := &fleet.StatusItem{DynamoDB: dynamodb.NewFromConfig(cfg), Table: told.DynamoDBTable}
+	now, err := item.Get(ctx)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		return json.NewEncoder(out).Encode(map[string]fleet.Status{"status": now})
+	}
+	if len(args) != 2 || args[0] != "--status" {
+		return errors.New("usage: pcluster-node fleet-status [--status STATUS]")
+	}
+	changed, err := item.Change(ctx, fleet.StatusChange{From: now, To: fleet.Status(args[1])}, time.Now())
+	if err != nil {
+		return err
+	}
+	if !changed {
+		return fmt.Errorf("the status of the fleet was changed by somebody else while it was %s", now)
+	}
+	// The daemon would see it within seconds; it need not even run.
+	_ = fleet.Dial(ctx, fleet.SocketPath, fleet.Message{Op: fleet.OpStatusChanged}, 0)
+	return nil
+}
+
+// updateDatabasePassword takes the password of the accounting database from its
+// secret again, and restarts slurmdbd if it is another one.
+func updateDatabasePassword(ctx context.Context, h *Host) error {
+	told, err := h.ReadSpec()
+	if err != nil {
+		return err
+	}
+	data, err := h.read(clusterConfig)
+	if err != nil {
+		return err
+	}
+	c, err := config.ParseImplied(clusterConfig, data)
+	if err != nil {
+		return err
+	}
+	if c.Scheduling.SlurmSettings.Database == nil {
+		return errors.New("the cluster has no accounting database")
+	}
+	cfg, err := awsConfig(ctx, told)
+	if err != nil {
+		return err
+	}
+	password, err := secret(ctx, secretsmanager.NewFromConfig(cfg), c.Scheduling.SlurmSettings.Database.PasswordSecretArn)
+	if err != nil {
+		return err
+	}
+	old, err := h.read(slurm.DatabasePasswordFile)
+	if err != nil {
+		return err
+	}
+	replaced, changed := slurm.ReplaceDatabasePassword(old, password)
+	if !changed {
+		return nil
+	}
+	if err := h.write(slurm.DatabasePasswordFile, 0o600, slurmUser, replaced); err != nil {
+		return err
+	}
+	return h.systemctl(ctx, "try-restart", unitSlurmdbd)
+}

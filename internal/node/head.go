@@ -1,0 +1,298 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pcluster/internal/config"
+	"pcluster/internal/fleet"
+	"pcluster/internal/node/actions"
+	"pcluster/internal/node/logs"
+	"pcluster/internal/node/steps"
+	"pcluster/internal/node/storage"
+	"pcluster/internal/slurm"
+)
+
+// margin is how long before the stack gives up on the head node it gives up itself,
+// so that the stack learns why.
+const margin = 15 * time.Second
+
+// headSteps are the boot of a head node.
+func (n *node) headSteps() []steps.Step {
+	c := n.config
+	n.limit(time.Duration(c.DevSettings.Timeouts.HeadNodeBootstrapTimeout)*time.Second - margin)
+	var mu sync.Mutex // of n.storage, which is filled in parallel
+
+	list := []steps.Step{
+		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, append(everywhereUnits(), headUnits()...)) }},
+		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
+		{Name: "users", Do: n.ensureUsers},
+		{Name: "names", Do: func(ctx context.Context) error {
+			if err := n.searchDomain(ctx, n.spec.DNSDomain); err != nil {
+				return err
+			}
+			if err := n.sshClient(n.self.VPCBlocks); err != nil {
+				return err
+			}
+			return n.hosts(n.self, n.self.Short(), n.self.domain())
+		}},
+		{Name: "files", After: []string{"users"}, Do: n.writeConfig},
+		{Name: "slurm", After: []string{"users"}, Do: func(context.Context) error { return n.slurmTree() }},
+		{Name: "munge", After: []string{"users"}, Do: func(ctx context.Context) error {
+			return n.makeMungeKey(ctx, n.secrets, c.Scheduling.SlurmSettings.MungeKeySecretArn)
+		}},
+	}
+
+	// Storage: first learned, while the stack may still be making it, then mounted,
+	// after OnNodeStart, whose scripts may bring what mounting needs.
+	var homes, others []string
+	for i := range c.SharedStorage {
+		s := &c.SharedStorage[i]
+		find, mount := "find "+s.Name, "mount "+s.Name
+		list = append(list, steps.Step{Name: find, Always: true, Do: func(ctx context.Context) error {
+			r := &storage.Resolver{CloudFormation: n.stack, FSx: n.fsx, Stack: n.spec.StackName, Managed: n.spec.Storage}
+			e, err := r.Resolve(ctx, s)
+			mu.Lock()
+			defer mu.Unlock()
+			n.storage[s.Name] = e
+			return err
+		}})
+		after := []string{find}
+		if storage.Absolute(s.MountDir) == "/home" {
+			homes = append(homes, mount)
+		} else {
+			others = append(others, mount)
+			after = append(after, "OnNodeStart")
+		}
+		list = append(list, steps.Step{Name: mount, After: after, Always: true, Do: func(ctx context.Context) error {
+			mu.Lock()
+			e := n.storage[s.Name]
+			mu.Unlock()
+			return n.mountOnHead(ctx, e)
+		}})
+	}
+	list = append(list,
+		steps.Step{Name: "OnNodeStart", After: append([]string{"files", "names", "users", "logs"}, homes...), Do: func(ctx context.Context) error {
+			return n.actions(ctx, actions.OnNodeStart, c.HeadNode.CustomActions.OnNodeStart)
+		}},
+		steps.Step{Name: "ephemeral storage", Always: true, After: []string{"OnNodeStart"}, Do: func(ctx context.Context) error {
+			return n.ephemeral(ctx, c.HeadNode.LocalStorage.EphemeralVolume.MountDir)
+		}},
+		steps.Step{Name: "storage", After: slices.Concat(homes, others, []string{"ephemeral storage"}), Do: func(context.Context) error {
+			return n.saveStorage()
+		}},
+		steps.Step{Name: "exports", After: []string{"storage"}, Do: func(ctx context.Context) error {
+			return n.export(ctx, n.exported(), n.self.VPCBlocks)
+		}},
+		steps.Step{Name: "default user", After: append([]string{"users"}, homes...), Do: func(ctx context.Context) error {
+			return n.linkNodes(ctx, n.spec.ClusterUser)
+		}},
+		steps.Step{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
+	)
+
+	controller := []string{"slurm configuration", "munge", "units", "names", "OnNodeStart"}
+	if c.Scheduling.SlurmSettings.Database != nil {
+		list = append(list, steps.Step{Name: "accounting", After: slices.Clone(controller), Do: func(ctx context.Context) error {
+			return n.startDatabaseDaemon(ctx, n.slurm, n.spec.ClusterName, "slurm", n.spec.ClusterUser)
+		}})
+		controller = append(controller, "accounting")
+	}
+	return append(list,
+		steps.Step{Name: "slurmctld", After: controller, Do: func(ctx context.Context) error { return n.startController(ctx, n.slurm) }},
+		steps.Step{Name: "OnNodeConfigured", After: []string{"slurmctld", "exports", "default user"}, Do: func(ctx context.Context) error {
+			return n.actions(ctx, actions.OnNodeConfigured, c.HeadNode.CustomActions.OnNodeConfigured)
+		}},
+		steps.Step{Name: "fleet", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {
+			if err := startFleetStatus(ctx, n.dynamo, n.spec.DynamoDBTable); err != nil {
+				return err
+			}
+			return n.start(ctx, unitFleet)
+		}},
+		steps.Step{Name: "static nodes", After: []string{"fleet"}, Do: n.awaitStaticNodes},
+		steps.Step{Name: "signal", After: []string{"static nodes"}, Do: func(ctx context.Context) error {
+			if err := recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID); err != nil {
+				return err
+			}
+			return Signal(ctx, n.spec.WaitHandle, "SUCCESS", n.self.InstanceID, "The head node is ready")
+		}},
+	)
+}
+
+// startLogs begins to ship logs, if the cluster has a log group.
+func (n *node) startLogs(ctx context.Context) error {
+	if err := n.systemctl(ctx, "enable", "--quiet", unitBoot); err != nil {
+		return err
+	}
+	if n.spec.LogRotationEnabled != "false" && n.exists("/etc/logrotate.d") {
+		if err := n.write("/etc/logrotate.d/parallelcluster", 0o644, rootUser, rotation(n.spec.NodeType)); err != nil {
+			return err
+		}
+	}
+	if given(n.spec.LogGroup) == "" {
+		return nil
+	}
+	return n.start(ctx, unitLogs)
+}
+
+// fetchConfig returns the cluster file with implied values, and keeps both it and
+// the facts about instance types for the steps.
+func (n *node) fetchConfig(ctx context.Context) (*config.Cluster, error) {
+	data, err := artifact(ctx, n.s3, n.spec.Bucket, n.spec.ConfigKey, n.spec.ConfigVersion)
+	if err != nil {
+		return nil, fmt.Errorf("cluster file: %w", err)
+	}
+	c, err := config.ParseImplied(n.spec.ConfigKey, data)
+	if err != nil {
+		return nil, fmt.Errorf("cluster file: %w", err)
+	}
+	if err := n.write(clusterConfig, 0o644, rootUser, data); err != nil {
+		return nil, err
+	}
+	if n.spec.InstanceTypes == "" {
+		return c, nil
+	}
+	data, err = artifact(ctx, n.s3, n.spec.Bucket, n.spec.InstanceTypes, n.spec.InstanceTypesV)
+	if err != nil {
+		return nil, fmt.Errorf("instance types: %w", err)
+	}
+	if n.types, err = slurm.ParseInstanceTypes(data); err != nil {
+		return nil, err
+	}
+	return c, n.write(instanceTypes, 0o644, rootUser, data)
+}
+
+// writeConfig leaves what other nodes and scripts read.
+func (n *node) writeConfig(context.Context) error {
+	if err := n.write(configVersion, 0o644, rootUser, []byte(n.spec.ConfigVersion)); err != nil {
+		return err
+	}
+	if err := n.writeOnce(sharedDir+"/computefleet-status.json", 0o644, adminUser, []byte("{}")); err != nil {
+		return err
+	}
+	if err := n.installFleetPrograms(); err != nil {
+		return err
+	}
+	for _, log := range []string{"clustermgtd", "clustermgtd.events", "slurm_resume.log", "slurm_resume.events", "slurm_suspend.log"} {
+		if err := n.touch(logs.Dir+"/"+log, 0o644, rootUser); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) mountOnHead(ctx context.Context, e storage.Entry) error {
+	if e.FromHead() {
+		return n.mounts.Volume(ctx, &storage.Attacher{EC2: n.ec2, InstanceID: n.self.InstanceID}, e)
+	}
+	return n.mounts.Mount(ctx, e.On(""))
+}
+
+// saveStorage tells the other nodes what is mounted where.
+func (n *node) saveStorage() error {
+	var entries []storage.Entry
+	for _, s := range n.config.SharedStorage {
+		entries = append(entries, n.storage[s.Name])
+	}
+	return storage.Save(n.path(storageData), entries)
+}
+
+// exported are the directories that other nodes mount from this one.
+func (n *node) exported() []string {
+	dirs := []string{sharedDir, sharedLoginDir, slurm.Prefix}
+	home := true
+	for _, e := range n.storage {
+		if e.FromHead() {
+			dirs = append(dirs, e.Dir)
+		}
+		home = home && e.Dir != "/home"
+	}
+	if home {
+		dirs = append(dirs, "/home")
+	}
+	if n.Host.exists("/opt/intel") {
+		dirs = append(dirs, "/opt/intel")
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// writeSlurmConfig writes Slurm's configuration for the cluster on this node.
+func (n *node) writeSlurmConfig(ctx context.Context) error {
+	s := &n.config.Scheduling.SlurmSettings
+	facts := slurm.Facts{
+		ClusterName: n.spec.ClusterName, HeadName: n.self.Short(), HeadAddress: n.self.Addr,
+		ManagedDNS: given(n.spec.DNSDomain) != "", InstanceTypes: n.types, NVIDIADriver: n.Host.exists("/usr/bin/nvidia-smi"),
+	}
+	dna, err := n.read(imageDNA)
+	if err != nil && n.Host.exists(imageDNA) {
+		return err
+	}
+	if facts.Image, err = slurm.ImageCapabilities(dna); err != nil {
+		return err
+	}
+	if s.Database != nil {
+		if facts.DatabasePassword, err = secret(ctx, n.secrets, s.Database.PasswordSecretArn); err != nil {
+			return fmt.Errorf("password of the accounting database: %w", err)
+		}
+	}
+	if err := n.configureSlurm(n.config, facts); err != nil {
+		return err
+	}
+	return n.includeCustomSettings(ctx, &actions.Runner{S3: n.s3, Log: n.out}, s.CustomSlurmSettingsIncludeFile)
+}
+
+// staticInterval is how often the static nodes are looked at.
+const staticInterval = 500 * time.Millisecond
+
+// awaitStaticNodes waits until all nodes that always run do.
+func (n *node) awaitStaticNodes(ctx context.Context) error {
+	var static []string
+	for i := range n.config.Scheduling.SlurmQueues {
+		q := &n.config.Scheduling.SlurmQueues[i]
+		for _, r := range q.ComputeResources {
+			for k := range r.MinCount {
+				static = append(static, slurm.NodeName{Queue: q.Name, Resource: r.Name, Static: true, Index: k + 1}.String())
+			}
+		}
+	}
+	if len(static) == 0 {
+		return nil
+	}
+	status := &fleet.StatusItem{DynamoDB: n.dynamo, Table: n.spec.DynamoDBTable}
+	var missing []slurm.Node
+	_, err := poll(ctx, staticInterval, func() (struct{}, error) {
+		nodes, err := n.slurm.Nodes(ctx, slurm.Compress(static))
+		if err != nil {
+			return struct{}{}, err
+		}
+		missing = slices.DeleteFunc(nodes, func(n slurm.Node) bool { return n.State.Ready() })
+		if len(missing) == 0 {
+			return struct{}{}, nil
+		}
+		return struct{}{}, fmt.Errorf("%d of %d static nodes are not up, among them %s: %s %s",
+			len(missing), len(static), missing[0].Name, missing[0].State, missing[0].Reason)
+	}, func() error {
+		s, err := status.Get(ctx)
+		if err == nil && s == fleet.Protected {
+			return fmt.Errorf("Cluster has been set to PROTECTED mode due to failures detected in static node provisioning: %s", describe(missing))
+		}
+		return nil
+	})
+	return err
+}
+
+// describe lists nodes with their states and reasons, as far as a message bears it.
+func describe(nodes []slurm.Node) string {
+	var parts []string
+	for _, n := range nodes[:min(len(nodes), 5)] {
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s %s %s", n.Name, n.State, n.Reason)))
+	}
+	if len(nodes) > 5 {
+		parts = append(parts, fmt.Sprintf("and %d more", len(nodes)-5))
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"pcluster/internal/config"
+	"pcluster/internal/node/actions"
+	"pcluster/internal/node/steps"
+	"pcluster/internal/slurm"
+)
+
+// loginSteps are the boot of a login node: a compute node's, without slurmd and
+// without a name of its own.
+func (n *node) loginSteps() []steps.Step {
+	return []steps.Step{
+		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, everywhereUnits()) }},
+		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
+		{Name: "users", Do: n.ensureUsers},
+		{Name: "names", Do: func(ctx context.Context) error {
+			if err := n.sshClient(n.self.VPCBlocks); err != nil {
+				return err
+			}
+			if err := n.hosts(n.self, n.self.Short(), n.self.domain()); err != nil {
+				return err
+			}
+			return n.searchDomain(ctx, n.spec.DNSDomain)
+		}},
+		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedDir) }},
+		{Name: "mount shared for login nodes", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedLoginDir) }},
+		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, slurm.Prefix) }},
+		{Name: "config", After: []string{"mount shared"}, Always: true, Do: n.readConfig},
+		{Name: "mount home", After: []string{"config"}, Always: true, Do: n.mountHome},
+		{Name: "munge", After: []string{"users", "mount shared for login nodes"}, Do: func(ctx context.Context) error { return n.copyMungeKey(ctx, loginMungeKey) }},
+		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs"}, Do: func(ctx context.Context) error {
+			p, err := n.pool()
+			if err != nil {
+				return err
+			}
+			return n.actions(ctx, actions.OnNodeStart, p.CustomActions.OnNodeStart)
+		}},
+		{Name: "storage", After: []string{"OnNodeStart"}, Always: true, Do: n.mountStorage},
+		{Name: "OnNodeConfigured", After: []string{"storage", "munge", "mount slurm"}, Do: func(ctx context.Context) error {
+			p, err := n.pool()
+			if err != nil {
+				return err
+			}
+			return n.actions(ctx, actions.OnNodeConfigured, p.CustomActions.OnNodeConfigured)
+		}},
+		{Name: "record", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {
+			return recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID)
+		}},
+	}
+}
+
+// pool returns the part of the cluster file that is about this node.
+func (n *node) pool() (*config.LoginPool, error) {
+	if n.config.LoginNodes != nil {
+		for i := range n.config.LoginNodes.Pools {
+			if p := &n.config.LoginNodes.Pools[i]; p.Name == n.spec.Pool {
+				return p, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("the cluster file has no login pool %q", n.spec.Pool)
+}

@@ -1,0 +1,98 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"pcluster/internal/config"
+	"pcluster/internal/fleet"
+	"pcluster/internal/node/cleanup"
+)
+
+const usage = `usage: pcluster-node COMMAND
+
+  boot                      make this machine the node that it was told to be
+  fleet                     keep the cluster's compute fleet (head node)
+  fleet-status [--status S] print the fleet's status, or request another
+  logs                      ship this node's logs to CloudWatch
+  update-database-password  take the accounting database's password from its secret
+  version                   print the version
+
+Programs that slurmctld runs, on the head node:
+
+  resume NODES, suspend NODES, resume-failed NODES, prolog-slurmctld
+`
+
+// Run is the command line of pcluster-node. It returns the exit status. Called by the
+// name of one of slurmctld's programs, it is that program; started by Lambda's
+// runtime, it is the stack's clean-up function.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
+		return status(cleanup.Run(ctx), stderr)
+	}
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	name, rest := filepath.Base(args[0]), args[1:]
+	if op, ok := fleetPrograms[name]; ok {
+		return slurmProgram(ctx, op, rest, stderr)
+	}
+	if len(rest) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	command, rest := rest[0], rest[1:]
+	h := ThisHost()
+	switch command {
+	case "boot":
+		return status(Boot(ctx, h), stderr)
+	case "fleet":
+		return status(runFleet(ctx, h), stderr)
+	case "fleet-status":
+		return status(fleetStatus(ctx, h, stdout, rest), stderr)
+	case "logs":
+		return status(runLogs(ctx, h), stderr)
+	case "update-database-password":
+		return status(updateDatabasePassword(ctx, h), stderr)
+	case "version", "--version":
+		fmt.Fprintln(stdout, config.ToolVersion)
+		return 0
+	case "prolog-slurmctld":
+		return slurmProgram(ctx, fleet.OpJobReady, rest, stderr)
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	if slices.Contains([]string{fleet.OpResume, fleet.OpSuspend, fleet.OpResumeFailed}, command) {
+		return slurmProgram(ctx, command, rest, stderr)
+	}
+	fmt.Fprintf(stderr, "pcluster-node: unknown command %q\n%s", command, usage)
+	return 2
+}
+
+func status(err error, stderr io.Writer) int {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return 0
+	}
+	fmt.Fprintf(stderr, "pcluster-node: %v\n", err)
+	return 1
+}
+
+// slurmProgram tells the fleet daemon what slurmctld wants. The prolog of a job never
+// fails, since slurmctld would hold the job: without the daemon it starts later.
+func slurmProgram(ctx context.Context, op string, args []string, stderr io.Writer) int {
+	err := tellFleet(ctx, op, args, os.Getenv)
+	if op == fleet.OpJobReady {
+		if err != nil {
+			fmt.Fprintf(stderr, "pcluster-node: %v\n", err)
+		}
+		return 0
+	}
+	return status(err, stderr)
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"pcluster/internal/slurm"
+)
+
+// Program is where the node program is on every node.
+const Program = "/opt/parallelcluster/bin/pcluster-node"
+
+// Names of the units that are written here. Users start and stop them by these.
+const (
+	unitBoot      = "pcluster-boot.service"
+	unitLogs      = "pcluster-logs.service"
+	unitFleet     = "clustermgtd.service"
+	unitSlurmctld = "slurmctld.service"
+	unitSlurmd    = "slurmd.service"
+	unitSlurmdbd  = "slurmdbd.service"
+	unitMunge     = "munge.service"
+)
+
+// A unit is a service of systemd.
+type unit struct {
+	name        string
+	description string
+	after       string
+	condition   string // path that must exist; a ! in front: must not
+	command     string
+	options     []string // further lines of the section Service
+}
+
+func (u unit) content() []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[Unit]\nDescription=%s\nWants=network-online.target\nAfter=%s\n", u.description, u.after)
+	if u.condition != "" {
+		fmt.Fprintf(&b, "ConditionPathExists=%s\n", u.condition)
+	}
+	fmt.Fprintf(&b, "\n[Service]\nExecStart=%s\n", u.command)
+	for _, o := range u.options {
+		b.WriteString(o + "\n")
+	}
+	b.WriteString("\n[Install]\nWantedBy=multi-user.target\n")
+	return []byte(b.String())
+}
+
+// slurmEnvironment makes Slurm's programs find their configuration wherever they
+// were built to look for it.
+const slurmEnvironment = "Environment=SLURM_CONF=" + slurm.ConfDir + "/slurm.conf"
+
+const slurmAfter = "munge.service network-online.target remote-fs.target sssd.service"
+
+// everywhereUnits run on all nodes.
+func everywhereUnits() []unit {
+	return []unit{{
+		// User data runs once in an instance's life. A boot that a crash or a
+		// restart of the machine interrupts is finished by this.
+		name: unitBoot, description: "Finish the boot of this cluster node", after: "network-online.target cloud-final.service",
+		condition: "!" + bootedFile, command: Program + " boot", options: []string{"Type=oneshot", "TimeoutStartSec=infinity"},
+	}, {
+		name: unitLogs, description: "Ship the cluster's logs to CloudWatch", after: "network-online.target",
+		command: Program + " logs", options: []string{"Restart=always", "RestartSec=5", "Nice=10"},
+	}}
+}
+
+func headUnits() []unit {
+	return []unit{{
+		name: unitSlurmctld, description: "Slurm controller daemon", after: slurmAfter + " slurmdbd.service",
+		condition: slurm.ConfDir + "/slurm.conf", command: slurm.Prefix + "/sbin/slurmctld -D -s $SLURMCTLD_OPTIONS",
+		options: []string{
+			slurmEnvironment, "EnvironmentFile=-/etc/sysconfig/slurmctld", "ExecReload=/bin/kill -HUP $MAINPID",
+			"LimitNOFILE=562930", "LimitMEMLOCK=infinity", "LimitSTACK=infinity", "Restart=on-failure", "RestartSec=2",
+		},
+	}, {
+		name: unitSlurmdbd, description: "Slurm database daemon", after: slurmAfter,
+		condition: slurm.ConfDir + "/slurmdbd.conf", command: slurm.Prefix + "/sbin/slurmdbd -D -s $SLURMDBD_OPTIONS",
+		options: []string{
+			slurmEnvironment, "EnvironmentFile=-/etc/sysconfig/slurmdbd", "ExecReload=/bin/kill -HUP $MAINPID",
+			"LimitNOFILE=65536", "Restart=on-failure", "RestartSec=2",
+		},
+	}, {
+		name: unitFleet, description: "Compute fleet of the cluster", after: "slurmctld.service network-online.target",
+		command: Program + " fleet", options: []string{slurmEnvironment, "Restart=always", "RestartSec=1"},
+	}}
+}
+
+func computeUnits() []unit {
+	return []unit{{
+		name: unitSlurmd, description: "Slurm node daemon", after: slurmAfter,
+		condition: slurm.ConfDir + "/slurm.conf", command: slurm.Prefix + "/sbin/slurmd -D -s $SLURMD_OPTIONS",
+		options: []string{
+			slurmEnvironment, "EnvironmentFile=-/etc/sysconfig/slurmd", "ExecReload=/bin/kill -HUP $MAINPID", "KillMode=process",
+			"LimitNOFILE=131072", "LimitMEMLOCK=infinity", "LimitSTACK=infinity", "Delegate=yes", "TasksMax=infinity",
+			"Restart=on-failure", "RestartSec=2",
+		},
+	}}
+}
+
+// installUnits writes units and makes systemd read them.
+func (h *Host) installUnits(ctx context.Context, units []unit) error {
+	var errs []error
+	for _, u := range units {
+		errs = append(errs, h.write("/etc/systemd/system/"+u.name, 0o644, rootUser, u.content()))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return h.systemctl(ctx, "daemon-reload")
+}
