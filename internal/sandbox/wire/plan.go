@@ -459,6 +459,7 @@ var openEnums = map[string]bool{
 func compilePattern(p string) *regexp.Regexp {
 	p = strings.ReplaceAll(p, `\uD800\uDC00-\uDBFF\uDFFF`, `\x{10000}-\x{10FFFF}`)
 	p = javaEscape.ReplaceAllString(p, `\x{$1}`)
+	p = longRepeat.ReplaceAllString(p, `{$1,}`) // lengths have their own rule
 	re, err := regexp.Compile(`^(?:` + p + `)$`)
 	if err != nil {
 		return nil
@@ -466,4 +467,7 @@ func compilePattern(p string) *regexp.Regexp {
 	return re
 }
 
-var javaEscape = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
+var (
+	javaEscape = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
+	longRepeat = regexp.MustCompile(`\{(\d+),\d{4,}\}`)
+)

@@ -98,7 +98,7 @@ func (a *api) hasMember(shape, path string) bool {
 const xmlHeader = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
 func (p queryProtocol) write(x *exchange, c *compiled, v reflect.Value) *response {
-	e := xmlEncoder{b: make([]byte, 0, 4096), ec2: p.ec2, timeForm: timeISO}
+	e := xmlEncoder{b: c.buffer(), ec2: p.ec2, timeForm: timeISO}
 	if p.ec2 {
 		e.timeForm = timeMilli
 	}
@@ -223,7 +223,7 @@ func (jsonProtocol) write(x *exchange, c *compiled, v reflect.Value) *response {
 	if c.out == nil {
 		return resp
 	}
-	e := jsonEncoder{b: make([]byte, 0, 1024)}
+	e := jsonEncoder{b: c.buffer()}
 	e.structure(c.out, v)
 	resp.body = e.b
 	return resp
@@ -319,7 +319,7 @@ func (cborProtocol) write(x *exchange, c *compiled, v reflect.Value) *response {
 	if c.out == nil {
 		return resp
 	}
-	e := cborEncoder{}
+	e := cborEncoder{b: c.buffer()}
 	e.structure(c.out, v)
 	resp.kind, resp.body = cborKind, e.b
 	return resp

@@ -295,7 +295,7 @@ func (p restProtocol) write(x *exchange, c *compiled, v reflect.Value) *response
 			p.writeXML(x, c.Name+"Response", c.out, v, resp)
 		}
 	default:
-		e := jsonEncoder{b: make([]byte, 0, 512)}
+		e := jsonEncoder{b: c.buffer()}
 		e.structure(c.out, v)
 		resp.kind, resp.body = "application/json", e.b
 	}

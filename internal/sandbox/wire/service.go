@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"pcluster/internal/sandbox/wire/model"
 )
@@ -38,7 +39,12 @@ type compiled struct {
 	*model.Operation
 	in, out *plan // nil where the model has no input or output
 	op      *operation
+
+	size atomic.Int64 // of the last response: the next one will be about as large
 }
+
+// buffer returns the memory for a response.
+func (c *compiled) buffer() []byte { return make([]byte, 0, max(512, c.size.Load()*9/8)) }
 
 // An api is a model that has been loaded, with what can be derived from it.
 type api struct {
@@ -215,7 +221,9 @@ func (s *Service) answer(x *exchange, p protocol) (name string, _ *response, err
 	if err != nil {
 		return name, nil, err
 	}
-	return name, p.write(x, c, reflect.ValueOf(out).Elem()), nil
+	resp := p.write(x, c, reflect.ValueOf(out).Elem())
+	c.size.Store(int64(len(resp.body)))
+	return name, resp, nil
 }
 
 // An exchange is one request on its way through a protocol.

@@ -15,6 +15,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -219,4 +221,19 @@ func (m *Model) ExceptionName(code string) string {
 		return name
 	}
 	return code
+}
+
+// ShapeNames returns the names of all shapes, in order.
+func (m *Model) ShapeNames() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(func(yield func(string) bool) {
+		for _, part := range []iter.Seq[string]{maps.Keys(m.raw), maps.Keys(m.ready)} {
+			for name := range part {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	})
 }
