@@ -214,7 +214,7 @@ func (f fakeProfiles) InstanceProfileRole(_ context.Context, nameOrARN string) (
 // an image.
 type testRegion struct {
 	*Service
-	t        *testing.T
+	t        testing.TB
 	db       *store.DB
 	dir      string
 	machines *fakeMachines
@@ -248,7 +248,7 @@ const (
 	testImage  = "ami-042559ee751d3e522"
 )
 
-func newRegion(t *testing.T) *testRegion {
+func newRegion(t testing.TB) *testRegion {
 	t.Helper()
 	r := &testRegion{
 		t: t, dir: t.TempDir(), machines: newFakeMachines(),
@@ -294,7 +294,7 @@ func (r *testRegion) open() {
 	r.t.Cleanup(r.shut)
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(string(p))
@@ -319,7 +319,7 @@ func (r *testRegion) request(n int32) *sdk.RunInstancesInput {
 	}
 }
 
-// launch launches n instances and waits until they run.
+// run1 launches one instance and waits until it runs.
 func (r *testRegion) run1(in *sdk.RunInstancesInput) string {
 	r.t.Helper()
 	return r.runAll(in)[0]
@@ -352,7 +352,7 @@ func (r *testRegion) instance(id string) types.Instance {
 func (r *testRegion) stateOf(id string) types.InstanceStateName { return r.instance(id).State.Name }
 
 // refused checks that err is AWS's error of the given code.
-func refused(t *testing.T, err error, code string) {
+func refused(t testing.TB, err error, code string) {
 	t.Helper()
 	var e *wire.Error
 	if !errors.As(err, &e) || e.Code != code {
@@ -360,7 +360,7 @@ func refused(t *testing.T, err error, code string) {
 	}
 }
 
-func ok[T any](t *testing.T) func(T, error) T {
+func ok[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -380,4 +380,28 @@ func (r *testRegion) shut() {
 		r.t.Fatal(err)
 	}
 	r.db = nil
+}
+
+// benchRegion is a region with n running instances of a cluster.
+func benchRegion(b *testing.B, n int) *testRegion {
+	b.Helper()
+	r := newRegion(b)
+	if err := r.AdoptSubnet(b.Context(), "subnet-0aaaaaaaaaaaaaaaa", "10.0.64.0/18"); err != nil {
+		b.Fatal(err)
+	}
+	in := r.request(int32(n))
+	in.SubnetId = aws.String("subnet-0aaaaaaaaaaaaaaaa")
+	in.TagSpecifications = []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{tag("parallelcluster:cluster-name", "demo")}}}
+	r.runAll(in)
+	return r
+}
+
+// eventually waits for what happens in the background.
+func eventually(t testing.TB, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not happen")
+		}
+	}
 }
