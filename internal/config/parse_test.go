@@ -259,6 +259,17 @@ func TestCoercions(t *testing.T) {
 	}
 }
 
+func TestOddButValidYAML(t *testing.T) {
+	for name, text := range map[string]string{
+		"byte order mark": "\ufeff" + smallest, "directive": "%YAML 1.1\n---\n" + smallest, "carriage returns": strings.ReplaceAll(smallest, "\n", "\r\n"),
+		"explicit key": "? Region\n: us-east-1\n" + smallest, "end of document": smallest + "...\n", "comments": "# a\n" + smallest + "# b\n",
+	} {
+		if c, found := Parse("", []byte(text)); len(found) > 0 || c.HeadNode.InstanceType != "t3.medium" {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+}
+
 func TestAnchorsAndMergeKeys(t *testing.T) {
 	c, found := Parse("", []byte(`
 Image: {Os: alinux2023}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -88,6 +89,7 @@ func readDocument(data []byte) (doc *Document, found Problems) {
 	malformed := func(pos Pos, message, hint string) (*Document, Problems) {
 		return nil, Problems{{Level: Error, Pos: pos, Message: message, Hint: hint}}
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors put it there
 	if strings.TrimSpace(string(data)) == "" {
 		return malformed(Pos{}, "configuration is required and cannot be empty", "")
 	}
@@ -229,6 +231,8 @@ func (r *reader) read(n ast.Node) *Node {
 			return r.malformed(position(n), "No anchor &%s stands before the alias *%s.", name, name)
 		}
 		return target
+	case *ast.MappingKeyNode: // after a question mark
+		return r.read(n.Value)
 	case *ast.TagNode:
 		return r.tagged(n)
 	case *ast.LiteralNode:

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	fsxtypes "github.com/aws/aws-sdk-go-v2/service/fsx/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"pcluster/internal/facts"
 )
@@ -134,6 +136,11 @@ func (s *Source) FSxBackup(ctx context.Context, id string) error {
 func (s *Source) Bucket(ctx context.Context, name string) (facts.Bucket, error) {
 	return once(ctx, s, "bucket "+name, func() (facts.Bucket, error) {
 		head, err := s.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &name})
+		var refusal *smithyhttp.ResponseError
+		if errors.As(err, &refusal) && refusal.HTTPStatusCode() == http.StatusMovedPermanently {
+			// It is in another region, and only there says more than which.
+			return facts.Bucket{Name: name, Region: refusal.Response.Header.Get("X-Amz-Bucket-Region")}, nil
+		}
 		if err != nil {
 			return facts.Bucket{}, err
 		}
