@@ -29,8 +29,8 @@ func (f followed) cause() string {
 // operation that began with the status given is over.
 func (env *Env) follow(ctx context.Context, operator *cluster.Operator, s cluster.Summary, begun cluster.Status) (followed, error) {
 	var view progress = &lineProgress{out: env.Stderr, start: env.Now(), now: env.Now}
-	if columns, terminal := env.Columns(); terminal && env.Getenv("TERM") != "dumb" {
-		live := newLiveProgress(env.Stderr, columns, s.ClusterName, begun, env.Now)
+	if _, terminal := env.Columns(); terminal && env.Getenv("TERM") != "dumb" {
+		live := newLiveProgress(env.Stderr, env.Columns, s.ClusterName, begun, env.Now)
 		stop := live.spin()
 		defer stop()
 		view = live
@@ -97,7 +97,7 @@ func stackLine(e cluster.Event) string {
 }
 
 func bootLine(b *cluster.BootStep) string {
-	line := fmt.Sprintf("%-20s %s: %s", "HEAD NODE", b.Step, map[string]string{"start": "...", "done": "done", "failed": "failed"}[b.Status])
+	line := fmt.Sprintf("%-20s %s: %s", "HEAD NODE", b.Step, map[string]string{"start": "...", "done": "done", "failed": "failed", "skipped": "done at an earlier boot"}[b.Status])
 	if b.Status == "done" {
 		line += fmt.Sprintf(" in %.1f s", b.Seconds)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"pcluster/internal/cluster"
 )
@@ -36,7 +37,7 @@ const (
 type liveProgress struct {
 	mu      sync.Mutex
 	out     io.Writer
-	columns int
+	columns func() (int, bool)
 	title   string
 	now     func() time.Time
 	start   time.Time
@@ -61,9 +62,9 @@ type liveStep struct {
 	seconds              float64
 }
 
-func newLiveProgress(out io.Writer, columns int, name string, begun cluster.Status, now func() time.Time) *liveProgress {
+func newLiveProgress(out io.Writer, columns func() (int, bool), name string, begun cluster.Status, now func() time.Time) *liveProgress {
 	verb := map[cluster.Status]string{cluster.CreateInProgress: "Creating", cluster.DeleteInProgress: "Deleting"}[begun]
-	return &liveProgress{out: out, columns: max(columns, 20), title: verb + " cluster " + name, now: now, start: now(),
+	return &liveProgress{out: out, columns: columns, title: verb + " cluster " + name, now: now, start: now(),
 		resources: map[string]*liveResource{}, status: string(begun)}
 }
 
@@ -131,24 +132,26 @@ func (p *liveProgress) step(b *cluster.BootStep) {
 
 // keep writes lines above the view that stay there.
 func (p *liveProgress) keep(text string) {
-	p.erase()
-	fmt.Fprintln(p.out, text)
+	fmt.Fprint(p.out, p.erase()+text+"\n")
 }
 
-func (p *liveProgress) erase() {
-	if p.painted > 0 {
-		fmt.Fprintf(p.out, "\x1b[%dA\r\x1b[J", p.painted)
-	}
+// erase returns what takes the view off the screen.
+func (p *liveProgress) erase() string {
+	up := p.painted
 	p.painted = 0
+	if up == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\x1b[%dA\r\x1b[J", up)
 }
 
+// paint replaces the view in one write, so that it does not flicker.
 func (p *liveProgress) paint() {
 	if p.closed {
 		return
 	}
-	p.erase()
-	lines := p.lines()
-	fmt.Fprint(p.out, strings.Join(lines, "\n")+"\n")
+	erase, lines := p.erase(), p.lines()
+	fmt.Fprint(p.out, erase+strings.Join(lines, "\n")+"\n")
 	p.painted = len(lines)
 }
 
@@ -171,7 +174,11 @@ func (p *liveProgress) lines() []string {
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	line := func(style, sign, text string) string { return style + sign + reset + " " + cut(text, p.columns-3) }
+	columns, _ := p.columns()
+	columns = max(columns, 20)
+	line := func(style, sign, text string) string {
+		return cutStyled(style+sign+reset+" "+text, columns-1)
+	}
 	elapsed := p.now().Sub(p.start).Round(time.Second)
 	head := fmt.Sprintf("%s  %s  %d of %d resources done  %s", p.title, p.status, complete, len(p.resources), elapsed)
 	out := []string{line(bold, spinner, head)}
@@ -187,15 +194,12 @@ func (p *liveProgress) lines() []string {
 	for _, s := range p.steps[max(0, len(p.steps)-liveSteps):] {
 		sign, style, seconds := spinner, dim, p.now().Sub(s.since).Seconds()
 		switch s.status {
-		case "done":
+		case "done", "skipped":
 			sign, style, seconds = "✓", green, s.seconds
 		case "failed":
 			sign, style = "✗", red
 		}
 		out = append(out, line(style, "  "+sign, strings.TrimRight(fmt.Sprintf("%-34s %6.1f s  %s", s.name, seconds, s.detail), " ")))
-	}
-	for i := range out {
-		out[i] = cutStyled(out[i], p.columns-1)
 	}
 	return out
 }
@@ -207,7 +211,7 @@ func (p *liveProgress) close() {
 	if p.closed {
 		return
 	}
-	p.erase()
+	erase := p.erase()
 	p.closed = true
 	sign := green + "✓" + reset
 	switch {
@@ -220,20 +224,14 @@ func (p *liveProgress) close() {
 	if p.reason != "" && sign != "…" && !strings.HasSuffix(p.status, "_COMPLETE") {
 		text += ": " + p.reason
 	}
-	fmt.Fprintln(p.out, sign+" "+text)
+	fmt.Fprintln(p.out, erase+sign+" "+text)
 }
 
-// cut shortens a text to a number of characters.
-func cut(s string, most int) string {
-	r := []rune(s)
-	if len(r) <= most {
+// cutStyled shortens a text to a number of characters; styles take no room.
+func cutStyled(s string, most int) string {
+	if utf8.RuneCountInString(unstyle(s)) <= most {
 		return s
 	}
-	return string(r[:max(most-1, 0)]) + "…"
-}
-
-// cutStyled does the same for a text with styles, which take no room.
-func cutStyled(s string, most int) string {
 	var b strings.Builder
 	width, escape := 0, false
 	for _, r := range s {
@@ -246,21 +244,28 @@ func cutStyled(s string, most int) string {
 			if width++; width > most {
 				continue
 			}
+			if width == most {
+				r = '…'
+			}
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
 }
 
+// unstyle takes the styles out of a text.
+func unstyle(s string) string {
+	for _, style := range []string{bold, dim, red, green, yellow, reset} {
+		s = strings.ReplaceAll(s, style, "")
+	}
+	return s
+}
+
 // plainText is a terminal for people who want no colours.
 type plainText struct{ io.Writer }
 
 func (w plainText) Write(p []byte) (int, error) {
-	text := string(p)
-	for _, style := range []string{bold, dim, red, green, yellow, reset} {
-		text = strings.ReplaceAll(text, style, "")
-	}
-	if _, err := io.WriteString(w.Writer, text); err != nil {
+	if _, err := io.WriteString(w.Writer, unstyle(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +11,7 @@ import (
 	"pcluster/internal/config"
 )
 
-var styles = regexp.MustCompile("\x1b\\[[0-9]*m")
-
-func unstyled(s string) string { return styles.ReplaceAllString(s, "") }
+func wide(n int) func() (int, bool) { return func() (int, bool) { return n, true } }
 
 func problem(line, column int, message, hint string) config.Problems {
 	return config.Problems{{Level: config.Error, Path: "HeadNode", Pos: config.Pos{Line: line, Column: column}, Message: message, Hint: hint}}
@@ -29,7 +26,7 @@ type screen struct {
 }
 
 func (s *screen) Write(p []byte) (int, error) {
-	text := unstyled(string(p))
+	text := unstyle(string(p))
 	for text != "" {
 		if strings.HasPrefix(text, "\x1b[") {
 			end := strings.IndexAny(text, "AJ")
@@ -70,7 +67,7 @@ func (s *screen) String() string { return strings.Join(s.lines, "\n") }
 func TestLiveViewShowsWhatIsGoingOnAndLeavesASummary(t *testing.T) {
 	now := clustertest.Noon
 	s := &screen{t: t, wide: 100, lines: []string{"$ pcluster create-cluster", ""}}
-	p := newLiveProgress(s, 80, "demo", cluster.CreateInProgress, func() time.Time { return now })
+	p := newLiveProgress(s, wide(80), "demo", cluster.CreateInProgress, func() time.Time { return now })
 	event := func(id, kind, status, reason string) {
 		now = now.Add(time.Second)
 		p.show(cluster.Event{Stack: &cluster.StackEvent{StackID: "arn", LogicalID: id, ResourceType: kind, Status: status, Reason: reason}})
@@ -116,12 +113,23 @@ func TestLiveViewShowsWhatIsGoingOnAndLeavesASummary(t *testing.T) {
 
 func TestLiveViewOnANarrowTerminal(t *testing.T) {
 	s := &screen{t: t, wide: 24, lines: []string{""}}
-	p := newLiveProgress(s, 24, "a-cluster-of-a-long-name", cluster.DeleteInProgress, func() time.Time { return clustertest.Noon })
+	p := newLiveProgress(s, wide(24), "a-cluster-of-a-long-name", cluster.DeleteInProgress, func() time.Time { return clustertest.Noon })
 	for range 3 {
 		p.show(cluster.Event{Stack: &cluster.StackEvent{StackID: "arn", LogicalID: "TerminateComputeFleetCustomResource", ResourceType: "AWS::CloudFormation::CustomResource", Status: "DELETE_IN_PROGRESS"}})
 		p.show(cluster.Event{Boot: &cluster.BootStep{Step: "a step", Status: "done", Detail: "with much detail"}})
 	}
 	if strings.Count(s.String(), "\n") != 4 {
 		t.Errorf("%s", s)
+	}
+}
+
+func TestCutStyledCountsWhatIsSeen(t *testing.T) {
+	for in, want := range map[string]string{
+		"abcde": "abcde", "abcdef": "abcd…", bold + "abcde" + reset: bold + "abcde" + reset,
+		bold + "abc" + reset + "def": bold + "abc" + reset + "d…", "": "", "äöüßé": "äöüßé",
+	} {
+		if got := cutStyled(in, 5); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
 	}
 }

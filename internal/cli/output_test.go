@@ -55,7 +55,7 @@ func TestDiagnosticsPointAtTheMistake(t *testing.T) {
 	var b strings.Builder
 	writeDiagnostics(&b, refusal)
 	want := "cluster.yaml:3:2: error: unknown key InstanceTyp (HeadNode)\n    3 | \tInstanceTyp: t3.micro\n      | \t^\n      = hint: did you mean InstanceType?\n"
-	if diff := cmp.Diff(want, unstyled(b.String())); diff != "" {
+	if diff := cmp.Diff(want, unstyle(b.String())); diff != "" {
 		t.Error(diff)
 	}
 }

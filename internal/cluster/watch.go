@@ -30,7 +30,7 @@ type BootStep struct {
 	Node    string    `json:"-"` // host name
 	Time    time.Time `json:"time"`
 	Step    string    `json:"step"`
-	Status  string    `json:"status"` // start, done, failed
+	Status  string    `json:"status"` // start, done, failed, skipped
 	Seconds float64   `json:"seconds"`
 	Detail  string    `json:"detail"`
 }
@@ -115,6 +115,14 @@ func (w *watcher) look(ctx context.Context) ([]Event, error) {
 	var seen []Event
 	for i := 0; i < len(w.stacks); i++ { // grows on the way
 		news, err := w.news(ctx, w.stacks[i])
+		if err != nil && kindOf(err) == missing && w.begun == string(DeleteInProgress) && w.stacks[i].root {
+			// Deleted, and forgotten before we looked again.
+			s := w.stacks[i]
+			news, err = []StackEvent{{
+				ID: "gone", Time: w.o.Now(), StackID: s.id, PhysicalID: s.id, LogicalID: stackName(s.id),
+				ResourceType: "AWS::CloudFormation::Stack", Status: string(DeleteComplete),
+			}}, nil
+		}
 		if err != nil {
 			return seen, err
 		}
@@ -140,6 +148,14 @@ func (w *watcher) look(ctx context.Context) ([]Event, error) {
 		return a.Time.Compare(b.Time)
 	})
 	return seen, nil
+}
+
+// stackName returns the name in a stack's ID.
+func stackName(id string) string {
+	if parts := strings.Split(id, "/"); len(parts) == 3 {
+		return parts[1]
+	}
+	return id
 }
 
 // note learns from an event where else to look, and whether it was the last.

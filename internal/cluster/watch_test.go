@@ -95,6 +95,22 @@ func TestWatchOfADeletionSkipsTheCreation(t *testing.T) {
 	}
 }
 
+func TestWatchOfADeletionEndsWhenNothingIsLeftToAsk(t *testing.T) {
+	cloud := clustertest.New()
+	o := create(t, cloud, "demo")
+	deleting, err := o.Delete(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud.Next = []func(){func() {}, func() {
+		cloud.Refuse["DescribeStackEvents"] = clustertest.Fault("ValidationError", "Stack [demo] does not exist")
+	}}
+	want := []string{"demo DELETE_IN_PROGRESS User Initiated", "demo DELETE_COMPLETE"}
+	if diff := cmp.Diff(want, follow(t, o, deleting.Cluster.CloudformationStackArn, cluster.DeleteInProgress)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWatchBearsALineThatIsLostForAWhile(t *testing.T) {
 	cloud := clustertest.New()
 	o := create(t, cloud, "demo")
