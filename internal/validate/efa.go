@@ -29,7 +29,7 @@ func efaSupported(k *check) {
 			case r.Efa.Enabled && !has:
 				k.errorf(r.path+".Efa.Enabled", "%s has no EFA", t.Name)
 			case !r.Efa.Enabled && has && !k.multiZone(r.queue):
-				k.warnf(r.path, "%s has EFA, but it is not enabled", t.Name)
+				k.warnf(r.path, "EFA is not enabled, though %s has it", t.Name)
 				k.hint("it speeds up MPI at no cost: add Efa with Enabled true")
 			}
 		}
@@ -56,9 +56,9 @@ func efaOnAllTypes(k *check) {
 		slices.Sort(without)
 		switch {
 		case r.Efa.Enabled && len(without) > 0:
-			k.errorf(r.path+".Efa.Enabled", "EFA is enabled, but %s have none", strings.Join(without, ", "))
+			k.errorf(r.path+".Efa.Enabled", "EFA is enabled, but there is none on %s", strings.Join(without, ", "))
 		case !r.Efa.Enabled && len(with) > 0 && !k.multiZone(r.queue):
-			k.warnf(r.path, "%s have EFA, but it is not enabled", strings.Join(with, ", "))
+			k.warnf(r.path, "EFA is not enabled, though it is there on %s", strings.Join(with, ", "))
 			k.hint("it speeds up MPI at no cost: add Efa with Enabled true")
 		}
 	})

@@ -219,3 +219,37 @@ func BenchmarkRun(b *testing.B) {
 		Run(context.Background(), c, m, Options{ClusterName: "demo", Region: "us-east-1"})
 	}
 }
+
+// The production file has warnings that its owner knows, and no error.
+func TestProductionFile(t *testing.T) {
+	data, err := os.ReadFile("../config/testdata/bluebrain.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := account(t)
+	for _, n := range []string{"t3.medium", "c5d.24xlarge", "m5.8xlarge"} {
+		info, _ := catalog.InstanceType(n)
+		m.Types[n] = live.InstanceType(info)
+	}
+	const group, subnet = "sg-0b5941ba4f4d1a9ff", "subnet-076ece71c00742d3c"
+	itself := []facts.Rule{{Protocol: "-1", Groups: []string{group}}}
+	m.Groups[group] = facts.SecurityGroup{VPC: "vpc-1", Ingress: itself, Egress: itself}
+	m.Subnets[subnet] = facts.Subnet{AZ: "us-east-1a", VPC: "vpc-1", CIDR: "10.0.1.0/24"}
+	m.KeyPairs["aws_coreservices"] = facts.KeyPair{Type: "rsa"}
+	m.Images["ami-042559ee751d3e522"] = facts.Image{Architecture: "x86_64", RootSize: 40, Tags: map[string]string{
+		"parallelcluster:version": config.ToolVersion, "parallelcluster:os": "alinux2023", "parallelcluster:build_status": "available"}}
+	m.EFSs["fs-0c2a2f3ad1b1beeca"] = facts.EFS{MountTargets: []facts.MountTarget{{AZ: "us-east-1a", Groups: []string{group}}}}
+	m.Buckets["sboinfrastructureassets"], m.Buckets["sbonexusdata"] = facts.Bucket{Region: "us-east-1"}, facts.Bucket{Region: "us-east-1"}
+	m.Secrets["arn:aws:secretsmanager:us-east-1:671250183987:secret:hpc_slurm_db_password-6LNuBy"] = "x"
+	m.Policies = []string{"arn:aws:iam::671250183987:policy/ParallelCluster_CloudWatch_TagLogGroup_SLURM"}
+	for _, s := range []string{"scripts/setup_users.py", "scripts/setup_slurm.sh", "scripts/setup_sshd.sh", "scripts/setup_slurmrestd_service.sh", "scripts/setup_nexus_storage_service.sh", "config/slurm_extras.conf"} {
+		m.Objects = append(m.Objects, "sboinfrastructureassets/"+s)
+	}
+	want := []string{
+		"WARNING InstancesEFAValidator Scheduling.SlurmQueues[2].ComputeResources[1]: EFA is not enabled, though it is there on c7a.48xlarge (it speeds up MPI at no cost: add Efa with Enabled true)",
+		"INFO DeletionPolicyValidator SharedStorage[1].FsxLustreSettings.DeletionPolicy: FsxLustre-Persistent goes with the cluster, or when it leaves the file, and its data with it",
+	}
+	if diff := cmp.Diff(want, run(t, string(data), m, Options{ClusterName: "sbo-parallelcluster-20241215"})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
