@@ -9,19 +9,21 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench lint setup clean $(ARCHES:%=node-%)
+.PHONY: build demo test bench lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
 
 # The node program goes to the nodes' machines; pcluster carries it, compressed.
-node-%:
+node-%: always
 	@mkdir -p bin $(NODEDIR)
 	GOOS=linux GOARCH=$* go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster-node-linux-$* ./cmd/pcluster-node
 	gzip -9 -n -c bin/pcluster-node-linux-$* > $(NODEDIR)/pcluster-node-linux-$*.gz.new
 	cmp -s $(NODEDIR)/pcluster-node-linux-$*.gz.new $(NODEDIR)/pcluster-node-linux-$*.gz \
 		&& rm $(NODEDIR)/pcluster-node-linux-$*.gz.new \
 		|| mv $(NODEDIR)/pcluster-node-linux-$*.gz.new $(NODEDIR)/pcluster-node-linux-$*.gz
+
+always:
 
 setup:
 	@scripts/setup

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -57,6 +59,8 @@ type Service struct {
 	network  network
 	machines machines
 	dial     dialer
+
+	boots sync.Mutex // held while a host boots, so that nobody boots it twice
 }
 
 // New opens the table of databases. It starts none: see [Service.StartAll].
@@ -146,21 +150,22 @@ init_file = /etc/mysql/region-users.sql
 
 // start boots the host unless it runs, and waits until it greets.
 func (s *Service) start(ctx context.Context, h Host) error {
-	if !s.isRunning(h) {
-		if err := s.machines.Start(ctx, h.Spec); err != nil {
-			return fmt.Errorf("boot database host %s: %w", h.Name, err)
-		}
+	if err := s.boot(ctx, h); err != nil {
+		return err
 	}
 	return s.awaitGreeting(ctx, h)
 }
 
-func (s *Service) isRunning(h Host) bool {
-	for _, id := range s.machines.Running() {
-		if id == h.Spec.ID {
-			return true
-		}
+func (s *Service) boot(ctx context.Context, h Host) error {
+	s.boots.Lock()
+	defer s.boots.Unlock()
+	if slices.Contains(s.machines.Running(), h.Spec.ID) {
+		return nil
 	}
-	return false
+	if err := s.machines.Start(ctx, h.Spec); err != nil {
+		return fmt.Errorf("boot database host %s: %w", h.Name, err)
+	}
+	return nil
 }
 
 // greetingTimeout is many times what MariaDB needs on a busy host.
@@ -202,9 +207,7 @@ func (s *Service) greet(ctx context.Context, h Host) error {
 func (s *Service) StartAll(ctx context.Context) error {
 	var failed []error
 	for _, h := range s.hosts.All() {
-		if !s.isRunning(h) {
-			failed = append(failed, s.machines.Start(ctx, h.Spec))
-		}
+		failed = append(failed, s.boot(ctx, h))
 	}
 	return errors.Join(failed...)
 }
@@ -213,7 +216,7 @@ func (s *Service) StartAll(ctx context.Context) error {
 func (s *Service) StopAll(ctx context.Context) error {
 	var failed []error
 	for _, h := range s.hosts.All() {
-		if s.isRunning(h) {
+		if slices.Contains(s.machines.Running(), h.Spec.ID) {
 			failed = append(failed, s.machines.Stop(ctx, h.Spec.ID))
 		}
 	}
@@ -230,7 +233,7 @@ func (s *Service) Exited(ctx context.Context, e machine.Exit) bool {
 	for _, h := range s.hosts.All() {
 		if h.Spec.ID == e.ID {
 			if e.Reason != machine.Stopped {
-				go func() { _ = s.machines.Start(ctx, h.Spec) }() // an error shows as a host that does not run
+				go func() { _ = s.boot(ctx, h) }() // an error shows as a host that does not run
 			}
 			return true
 		}

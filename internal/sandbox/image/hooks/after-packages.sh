@@ -7,7 +7,9 @@ root=$1
 rm -f "$root"/etc/munge/munge.key "$root"/etc/ssh/ssh_host_* "$root"/etc/hostname "$root"/etc/resolv.conf
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id" "$root/etc/fstab"
-rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/rc?.d/S* "$root"/var/log/journal
+rm -rf "$root"/etc/systemd/system/*.wants "$root"/var/log/journal
+# With a script left in init.d, enabling a unit of its name asks for links in rc?.d.
+rm -rf "$root"/etc/init.d/* "$root"/etc/rc?.d/*
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/apt "$root"/var/log/dpkg.log
 
 chroot "$root" localedef -i en_US -f UTF-8 en_US.UTF-8

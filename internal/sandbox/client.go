@@ -1,0 +1,121 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// ErrDown is returned by a [Client] when no daemon answers.
+var ErrDown = errors.New("the region is not up: run pcluster sandbox up")
+
+// A Client gives orders to a region's daemon over its control socket. Only root
+// can: whoever can give them can run commands on the host.
+type Client struct {
+	home Home
+	http *http.Client
+}
+
+// NewClient returns a client of the region in home. It does not connect yet.
+func NewClient(home Home) *Client {
+	return &Client{home: home, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", home.Control())
+		},
+	}}}
+}
+
+// do sends one order and decodes the answer into out, if not nil.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, out any) error {
+	u := url.URL{Scheme: "http", Host: "region", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var netErr *net.OpError
+		if errors.As(err, &netErr) && netErr.Op == "dial" {
+			return ErrDown
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return errors.New(string(bytes.TrimSpace(data)))
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(data, out)
+}
+
+// Ping succeeds when the daemon is ready.
+func (c *Client) Ping(ctx context.Context) error { return c.do(ctx, "GET", "/ping", nil, nil, nil) }
+
+// Status describes the region.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.do(ctx, "GET", "/status", nil, nil, &s)
+}
+
+// Adopt makes what the cluster file refers to and does not own.
+func (c *Client) Adopt(ctx context.Context, name string, file []byte) (Adoption, error) {
+	var a Adoption
+	return a, c.do(ctx, "POST", "/adopt", url.Values{"name": {name}}, file, &a)
+}
+
+// SetCapacity limits how many instances of a type can run at once; n < 0 lifts
+// the limit. More get InsufficientInstanceCapacity.
+func (c *Client) SetCapacity(ctx context.Context, instanceType string, n int) error {
+	return c.do(ctx, "POST", "/capacity", url.Values{"type": {instanceType}, "n": {fmt.Sprint(n)}}, nil, nil)
+}
+
+// Down stops all machines, keeps the state, and ends the daemon.
+func (c *Client) Down(ctx context.Context) error { return c.do(ctx, "POST", "/down", nil, nil, nil) }
+
+// Connect opens a TCP connection to an address or name inside the region.
+func (c *Client) Connect(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", c.home.Control())
+	if err != nil {
+		return nil, ErrDown
+	}
+	if _, err := fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", address, address); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, &http.Request{Method: "CONNECT"})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		msg, _ := io.ReadAll(resp.Body)
+		conn.Close()
+		return nil, fmt.Errorf("connect to %s: %s", address, bytes.TrimSpace(msg))
+	}
+	return bufferedConn{conn, r}, nil
+}
+
+// A bufferedConn first hands out what came with the answer to CONNECT.
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b bufferedConn) Read(p []byte) (int, error) { return b.r.Read(p) }

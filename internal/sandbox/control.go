@@ -1,0 +1,127 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// An order ends the daemon.
+type order int
+
+const (
+	goDown order = iota + 1
+	goAway
+)
+
+// control is the handler of the daemon's own socket (see [Client]).
+func (r *Region) control(orders chan<- orderRequest) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ping", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, r.status(req.Context()), nil)
+	})
+	mux.HandleFunc("POST /adopt", func(w http.ResponseWriter, req *http.Request) {
+		file, err := io.ReadAll(http.MaxBytesReader(w, req.Body, 1<<20))
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		a, err := r.adopt(req.Context(), req.FormValue("name"), file)
+		answer(w, a, err)
+	})
+	mux.HandleFunc("POST /capacity", func(w http.ResponseWriter, req *http.Request) {
+		n, err := strconv.Atoi(req.FormValue("n"))
+		if err == nil {
+			err = r.ec2.SetCapacity(req.FormValue("type"), n)
+		}
+		answer(w, struct{}{}, err)
+	})
+	end := func(o order) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			done := make(chan error, 1)
+			select {
+			case orders <- orderRequest{o, done}:
+				answer(w, struct{}{}, <-done)
+			case <-time.After(5 * time.Second):
+				answer(w, nil, fmt.Errorf("the region is going down already"))
+			}
+		}
+	}
+	mux.HandleFunc("POST /down", end(goDown))
+	mux.HandleFunc("POST /destroy", end(goAway))
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodConnect {
+			r.connect(w, req)
+			return
+		}
+		mux.ServeHTTP(w, req)
+	})
+}
+
+type orderRequest struct {
+	order order
+	done  chan<- error
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client is gone
+}
+
+// connect joins the client to an address inside the region. Names are those of
+// the region's DNS.
+func (r *Region) connect(w http.ResponseWriter, req *http.Request) {
+	ctx, cancel := context.WithTimeout(req.Context(), 10*time.Second)
+	defer cancel()
+	address, err := r.resolve(req.Host)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	inside, err := r.net.Dial(ctx, "tcp", address)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer inside.Close()
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
+	ended := make(chan struct{}, 2)
+	go func() {
+		_, _ = io.Copy(inside, buffered)
+		closeWrite(inside)
+		ended <- struct{}{}
+	}()
+	go func() {
+		_, _ = io.Copy(client, inside)
+		closeWrite(client)
+		ended <- struct{}{}
+	}()
+	<-ended
+	<-ended
+}
+
+func closeWrite(c net.Conn) {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}

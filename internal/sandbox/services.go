@@ -1,0 +1,130 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	awssecrets "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"pcluster/internal/sandbox/cloudformation"
+	"pcluster/internal/sandbox/cloudformation/resource"
+	"pcluster/internal/sandbox/cloudwatch"
+	"pcluster/internal/sandbox/dynamodb"
+	"pcluster/internal/sandbox/ec2"
+	"pcluster/internal/sandbox/efs"
+	"pcluster/internal/sandbox/elbv2"
+	"pcluster/internal/sandbox/fsx"
+	"pcluster/internal/sandbox/iam"
+	"pcluster/internal/sandbox/lambda"
+	"pcluster/internal/sandbox/logs"
+	"pcluster/internal/sandbox/rds"
+	"pcluster/internal/sandbox/route53"
+	"pcluster/internal/sandbox/s3"
+	"pcluster/internal/sandbox/secretsmanager"
+	"pcluster/internal/sandbox/ssm"
+	"pcluster/internal/sandbox/sts"
+	"pcluster/internal/sandbox/wire"
+)
+
+// openServices opens the services in the order of what they need of each other.
+func (r *Region) openServices() (err error) {
+	do := func(open func() error) {
+		if err == nil {
+			err = open()
+		}
+	}
+	id, db := r.identity, r.db
+	do(func() (err error) { r.iam, err = iam.New(db, id); return })
+	do(func() (err error) { r.sts = sts.New(id, r.iam); return })
+	do(func() (err error) { r.secret, err = secretsmanager.New(db, id); return })
+	do(func() (err error) { r.ssm, err = ssm.New(db, id); return })
+	do(func() (err error) { r.watch, err = cloudwatch.New(db, id); return })
+	do(func() (err error) { r.elb = elbv2.New(); return })
+	do(func() (err error) { r.logs, err = logs.New(db, id, r.home.path("logs")); return })
+	do(func() (err error) { r.ddb, err = dynamodb.New(db, id); return })
+	do(func() (err error) { r.s3, err = s3.New(db, id, r.home.path("s3")); return })
+	do(func() (err error) {
+		r.ec2, err = ec2.New(db, id, ec2.Config{
+			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.net, Profiles: r.iam, Log: r.log,
+			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil },
+		})
+		return
+	})
+	do(func() (err error) { r.dns, err = route53.New(db, id, r.ec2); return })
+	do(func() (err error) { r.efs, err = efs.New(db, id, r.home.path("filesystems", "efs"), r.ec2); return })
+	do(func() (err error) {
+		r.fsx, err = fsx.New(db, id, r.home.path("filesystems", "fsx"), r.ec2, r.s3)
+		return
+	})
+	do(func() (err error) {
+		r.lambda, err = lambda.New(db, id, lambda.Config{
+			Dir: r.home.path("lambda"), Objects: r.s3, Credentials: r.iam, Logs: r.logs,
+			Endpoint: r.endpoint, CABundle: r.home.CABundle(), Log: r.log,
+		})
+		return
+	})
+	do(func() (err error) { r.rds, err = rds.New(db, r.ec2, r.machines, r.net); return })
+	do(func() (err error) {
+		r.cfn, err = cloudformation.New(db, id, cloudformation.Config{
+			Services: resource.Services{
+				EC2: r.ec2, IAM: r.iam, EFS: r.efs, FSx: r.fsx, Logs: r.logs, DynamoDB: r.ddb, Route53: r.dns, Lambda: r.lambda,
+				CloudWatch: r.watch, S3: r.s3Client(), SecretsManager: r.secret, SSM: r.ssm,
+			},
+			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
+		})
+		return
+	})
+	if err != nil {
+		return fmt.Errorf("region's services: %w", err)
+	}
+	return nil
+}
+
+// handlers are the services that speak through the codec, by the name of their
+// API's model.
+func (r *Region) handlers() (map[string]http.Handler, error) {
+	services := map[string]interface{ Register(*wire.Service) }{
+		"cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
+		"iam": r.iam, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
+	}
+	handlers := map[string]http.Handler{}
+	for name, s := range services {
+		api, err := wire.NewService(name)
+		if err != nil {
+			return nil, err
+		}
+		s.Register(api)
+		handlers[name] = api
+	}
+	return handlers, nil
+}
+
+// s3Client is how CloudFormation makes buckets: S3 speaks HTTP only, so it is
+// asked through the region's own endpoint.
+func (r *Region) s3Client() *awss3.Client {
+	roots := x509.NewCertPool()
+	roots.AddCert(r.ca.cert)
+	id, secret := r.iam.RootCredentials()
+	return awss3.NewFromConfig(aws.Config{
+		Region: r.identity.Name(), BaseEndpoint: aws.String(r.endpoint()),
+		Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""),
+		HTTPClient:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}},
+	}, func(o *awss3.Options) { o.UsePathStyle = true })
+}
+
+// secretValue reads a secret's text.
+func (r *Region) secretValue(ctx context.Context, arn string) (string, error) {
+	out, err := r.secret.GetSecretValue(ctx, &awssecrets.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		return "", fmt.Errorf("secret %s: %w", arn, err)
+	}
+	return aws.ToString(out.SecretString), nil
+}
