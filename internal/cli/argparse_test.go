@@ -63,6 +63,9 @@ func TestArgumentsAgainstArgparse(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
+	if exec.Command(python, "-c", "import sys; sys.exit(sys.version_info >= (3, 12))").Run() != nil {
+		t.Skip("argparse has changed its words since")
+	}
 	words := []string{
 		"-n", "--cluster-name", "--cluster-n", "--cluster", "-ndemo", "-n=demo", "--cluster-name=demo", "--cluster-name=", "--cluster-status", "--cluster-s", "--cluster-status=A",
 		"--suppress-validators", "--sup", "--dryrun", "--dry", "--dryrun=true", "--status", "--stat=B", "--query", "--q=a=b", "--query=--wait", "--wait", "--w", "--wait=1",
