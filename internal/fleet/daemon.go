@@ -24,6 +24,8 @@ type Scheduler interface {
 	UpdateNodes(ctx context.Context, updates ...slurm.NodeUpdate) error
 	SetPartitions(ctx context.Context, state string, names ...string) error
 	CommentJobs(ctx context.Context, note string, ids ...string) error
+	JobsOn(ctx context.Context, hostlist string) (ids []string, err error)
+	StartJobs(ctx context.Context, after time.Duration, ids ...string) error
 }
 
 // A Cloud is where instances come from; *EC2 is one.
@@ -381,8 +383,21 @@ func (d *Daemon) update(ctx context.Context, do Actions) {
 			d.Log.Debug("note on jobs", "error", err)
 		}
 	}
+	losing := make([][]string, len(do.Restart))
+	for i, r := range do.Restart {
+		var err error
+		if losing[i], err = d.Scheduler.JobsOn(ctx, slurm.Compress(r.Nodes)); err != nil && ctx.Err() == nil {
+			d.Log.Warn("jobs of nodes that go down", "error", err)
+		}
+	}
 	if err := d.Scheduler.UpdateNodes(ctx, do.Nodes...); err != nil && ctx.Err() == nil {
 		d.Log.Error("nodes can't be updated", "error", err)
+	}
+	for i, r := range do.Restart {
+		// Jobs that can't be requeued are over by now.
+		if err := d.Scheduler.StartJobs(ctx, r.After, losing[i]...); err != nil && ctx.Err() == nil {
+			d.Log.Info("jobs that lost their nodes start later, or never", "error", err)
+		}
 	}
 	byState := make(map[string][]string)
 	for _, p := range do.Partitions {

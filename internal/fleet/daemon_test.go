@@ -22,6 +22,8 @@ type fakeSlurm struct {
 	mu      sync.Mutex
 	nodes   map[string]*slurm.Node
 	changed chan struct{} // receives after each update
+
+	restarted []string // jobs, and after how long
 }
 
 func newFakeSlurm(names ...string) *fakeSlurm {
@@ -56,6 +58,16 @@ func (f *fakeSlurm) Partitions(context.Context) ([]slurm.Partition, error) {
 func (f *fakeSlurm) ConfiguringJobs(context.Context) ([]slurm.Job, error)   { return nil, nil }
 func (f *fakeSlurm) SetPartitions(context.Context, string, ...string) error { return nil }
 func (f *fakeSlurm) CommentJobs(context.Context, string, ...string) error   { return nil }
+func (f *fakeSlurm) JobsOn(context.Context, string) ([]string, error)       { return []string{"7"}, nil }
+func (f *fakeSlurm) StartJobs(_ context.Context, after time.Duration, ids ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		f.restarted = append(f.restarted, fmt.Sprint(id, " after ", after))
+	}
+	return nil
+}
+
 func (f *fakeSlurm) set(node string, state slurm.State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -325,6 +337,11 @@ func TestLostInstancesAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.until("node powered down", func() bool { d.hurry(); return h.slurm.node("q-dy-a-1").State.PoweringDown() })
+	h.until("job started again", func() bool {
+		h.slurm.mu.Lock()
+		defer h.slurm.mu.Unlock()
+		return slices.Equal(h.slurm.restarted, []string{"7 after 10s"})
+	})
 	if n := h.slurm.node("q-dy-a-2"); n.State != "ALLOCATED+CLOUD" {
 		t.Errorf("the other node is %s", n.State)
 	}

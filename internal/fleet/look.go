@@ -11,6 +11,7 @@ import (
 // look compares what Slurm and EC2 have with what should be.
 func (p *planner) look(view *SlurmView, ec2 *EC2View) {
 	maps.DeleteFunc(p.mem.Touched, func(_ string, at time.Time) bool { return at.Before(view.At) })
+	p.registered(view)
 	if ec2 != nil {
 		p.instances(ec2)
 	}
@@ -34,12 +35,25 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View) {
 	for _, reason := range sortedKeys(todo.byState) {
 		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
 	}
-	p.update(slurm.NodeUpdate{Nodes: todo.lost, State: slurm.StatePowerDownForce})
+	p.replaceLost(todo.lost)
 	p.update(slurm.NodeUpdate{Nodes: todo.on, State: slurm.StatePowerUp})
 	if ec2 != nil {
 		p.orphans(ec2)
 	}
 	p.protect(view)
+}
+
+// registered takes notice of the nodes whose start was a success.
+func (p *planner) registered(view *SlurmView) {
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		if a, ok := p.mem.Assigned[n.Name]; ok && !a.Ready && n.State.Ready() && !p.isTouched(n.Name, view) {
+			a.Ready = true
+			p.mem.Assigned[n.Name] = a
+			key, _ := p.key(n.Name)
+			delete(p.mem.Failures, key)
+		}
+	}
 }
 
 // sorting collects nodes by what is to be done to them.
@@ -112,7 +126,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		todo.off = append(todo.off, n.Name)
 
 	default:
-		p.up(n, key, ec2, todo)
+		p.up(n, ec2, todo)
 	}
 }
 
@@ -155,16 +169,8 @@ func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 }
 
 // up checks that a node in service has an instance.
-func (p *planner) up(n *slurm.Node, key string, ec2 *EC2View, todo *sorting) {
-	if a, ok := p.mem.Assigned[n.Name]; ok {
-		if n.State.Ready() && !a.Ready {
-			a.Ready = true
-			p.mem.Assigned[n.Name] = a
-			delete(p.mem.Failures, key)
-		}
-		return
-	}
-	if ec2 == nil {
+func (p *planner) up(n *slurm.Node, ec2 *EC2View, todo *sorting) {
+	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil {
 		return
 	}
 	for _, i := range ec2.Instances {
@@ -299,7 +305,16 @@ func (p *planner) instances(view *EC2View) {
 	for _, reason := range sortedKeys(todo.byState) {
 		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
 	}
-	p.update(slurm.NodeUpdate{Nodes: todo.lost, State: slurm.StatePowerDownForce})
+	p.replaceLost(todo.lost)
+}
+
+// replaceLost powers down nodes that were set down, and has their jobs start again.
+func (p *planner) replaceLost(nodes []string) {
+	if len(nodes) == 0 {
+		return
+	}
+	p.update(slurm.NodeUpdate{Nodes: nodes, State: slurm.StatePowerDownForce})
+	p.do.Restart = append(p.do.Restart, Restart{Nodes: nodes, After: restartLost})
 }
 
 // repeatTermination is after how long an instance that still runs is told again.

@@ -314,11 +314,22 @@ func (p *planner) terminate(ids ...string) {
 	}
 }
 
+// After how long jobs start again: those that never began, and those whose other
+// nodes have to end what they did.
+const (
+	restartElsewhere = time.Second
+	restartLost      = 10 * time.Second
+)
+
 // fail sets nodes down whose launch failed. Slurm requeues their jobs.
 func (p *planner) fail(nodes []string, code, message string) {
 	p.update(slurm.NodeUpdate{Nodes: nodes, State: slurm.StateDown, Reason: failureReason(code, message)})
 	for _, n := range nodes {
 		p.do.Failed = append(p.do.Failed, NodeFailure{Node: n, Code: code, Message: message})
+	}
+	if NoCapacity(code) {
+		// Slurm avoids these nodes from now on, and may have others for the jobs.
+		p.do.Restart = append(p.do.Restart, Restart{Nodes: nodes, After: restartElsewhere})
 	}
 	p.logf("%s can't be launched: %s", slurm.Compress(nodes), failureReason(code, message))
 }

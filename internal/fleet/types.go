@@ -213,11 +213,19 @@ type Actions struct {
 	Assign     []Assignment // tell the node its name, and Slurm the address
 	Terminate  []string     // instances
 	Nodes      []slurm.NodeUpdate
+	Restart    []Restart // together with Nodes
 	Partitions []PartitionUpdate
 	Notes      []JobNote
 	Failed     []NodeFailure // for the event log
 	Status     *StatusChange
 	Log        []string // what was decided and why, for people
+}
+
+// A Restart makes the jobs that lose their nodes start again after a delay of ours.
+// Slurm's own, of more than a minute, is for nodes that may still run the job.
+type Restart struct {
+	Nodes []string
+	After time.Duration
 }
 
 // A PartitionUpdate gives a partition a state.

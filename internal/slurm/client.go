@@ -222,6 +222,24 @@ func (c *Client) SetPartitions(ctx context.Context, state string, names ...strin
 	return c.script(ctx, commands)
 }
 
+// JobsOn returns the jobs that have any of the nodes.
+func (c *Client) JobsOn(ctx context.Context, hostlist string) ([]string, error) {
+	out, err := c.query(ctx, "squeue", "-h", "-w", hostlist, "-o", "%A")
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(out), nil
+}
+
+// StartJobs lets jobs that wait for a time start after a delay instead.
+func (c *Client) StartJobs(ctx context.Context, after time.Duration, ids ...string) error {
+	commands := make([]string, len(ids))
+	for i, id := range ids {
+		commands[i] = fmt.Sprintf("update jobid=%s starttime=now+%d", id, int(after.Seconds()))
+	}
+	return c.script(ctx, commands)
+}
+
 // CommentJobs leaves a note on jobs, to be seen in scontrol show job.
 func (c *Client) CommentJobs(ctx context.Context, note string, ids ...string) error {
 	commands := make([]string, len(ids))

@@ -142,9 +142,12 @@ func mainConf(c *config.Cluster, f Facts) []byte {
 	}
 	b.line("")
 	b.comment("Nodes that come and go")
-	b.set("SlurmctldParameters", fmt.Sprintf(
-		"idle_on_node_suspend,power_save_interval=%d,power_save_min_interval=0,node_reg_mem_percent=75", fleetTick))
-	if !f.Image.CPUBinding {
+	parameters := fmt.Sprintf("idle_on_node_suspend,power_save_interval=%d,power_save_min_interval=0", fleetTick)
+	if f.Image.CPUBinding {
+		b.set("SlurmctldParameters", parameters+",node_reg_mem_percent=75")
+	} else {
+		// Nodes are believed to be what their instance type says.
+		b.set("SlurmctldParameters", parameters)
 		b.set("SlurmdParameters", "config_overrides")
 	}
 	b.set("TreeWidth", treeWidth(c, f))
