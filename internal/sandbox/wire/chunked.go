@@ -98,12 +98,13 @@ func (b *chunkedBody) Read(p []byte) (int, error) {
 		return n, b.err
 	}
 	if b.left == 0 {
-		b.err = b.endChunk()
-		if b.err != nil {
-			return n, b.err
+		// The end, with trailer and last signature, comes with the last bytes: a
+		// reader that knows the length asks for no more.
+		if b.err = b.endChunk(); b.err == nil {
+			b.err = b.next()
 		}
 	}
-	return n, nil
+	return n, b.err
 }
 
 // next reads the head of a chunk. After the last chunk it reads the trailer and
