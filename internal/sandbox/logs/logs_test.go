@@ -162,7 +162,7 @@ func TestPatterns(t *testing.T) {
 			continue
 		}
 		for message, w := range want {
-			if match(message) != w {
+			if match.matches(newRecord(message)) != w {
 				t.Errorf("pattern %s on %s: %v", pattern, message, !w)
 			}
 		}

@@ -4,29 +4,68 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"pcluster/internal/sandbox/wire"
 )
 
-// parsePattern turns a filter pattern into a test of messages. It knows terms,
-// quoted phrases, ?optional and -excluded terms, and JSON patterns of comparisons
-// joined with && and || (CloudWatch Logs User Guide, "Filter pattern syntax").
-// Patterns of space-delimited events and regular expressions are refused.
-func parsePattern(pattern string) (func(message string) bool, error) {
-	pattern = strings.TrimSpace(pattern)
-	switch {
-	case pattern == "":
-		return func(string) bool { return true }, nil
-	case strings.HasPrefix(pattern, "{") && strings.HasSuffix(pattern, "}"):
-		return parseJSONPattern(pattern)
-	case strings.HasPrefix(pattern, "["), strings.HasPrefix(pattern, "%"):
-		return nil, wire.Errorf("InvalidParameterException", "Invalid filter pattern: patterns of space-delimited events and regular expressions are not supported in this region: %s", pattern)
+// A record is the message of an event, which is read as JSON once, if ever.
+type record struct {
+	message string
+	parsed  bool
+	value   any // nil for what is not JSON
+}
+
+func newRecord(message string) *record { return &record{message: message} }
+
+func (r *record) json() any {
+	if !r.parsed {
+		r.parsed = true
+		if strings.HasPrefix(strings.TrimSpace(r.message), "{") {
+			_ = json.Unmarshal([]byte(r.message), &r.value) // text is no mistake
+		}
 	}
-	words, err := splitTerms(pattern)
+	return r.value
+}
+
+// A pattern is a parsed filter pattern. One of its tests is set, or none, which
+// matches everything.
+type pattern struct {
+	text func(message string) bool
+	json test
+}
+
+func (p pattern) matches(r *record) bool {
+	switch {
+	case p.text != nil:
+		return p.text(r.message)
+	case p.json != nil:
+		v := r.json()
+		return v != nil && p.json(v)
+	}
+	return true
+}
+
+// parsePattern reads a filter pattern. It knows terms, quoted phrases, ?optional
+// and -excluded terms, and JSON patterns of comparisons joined with && and ||
+// (CloudWatch Logs User Guide, "Filter pattern syntax"). Patterns of
+// space-delimited events and regular expressions are refused.
+func parsePattern(text string) (pattern, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
+		return pattern{}, nil
+	case strings.HasPrefix(text, "{") && strings.HasSuffix(text, "}"):
+		t, err := parseJSONPattern(text)
+		return pattern{json: t}, err
+	case strings.HasPrefix(text, "["), strings.HasPrefix(text, "%"):
+		return pattern{}, wire.Errorf("InvalidParameterException", "Invalid filter pattern: patterns of space-delimited events and regular expressions are not supported in this region: %s", text)
+	}
+	words, err := splitTerms(text)
 	if err != nil {
-		return nil, err
+		return pattern{}, err
 	}
 	var need, any, not []string
 	for _, w := range words {
@@ -39,24 +78,12 @@ func parsePattern(pattern string) (func(message string) bool, error) {
 			need = append(need, w)
 		}
 	}
-	return func(m string) bool {
-		for _, w := range not {
-			if strings.Contains(m, w) {
-				return false
-			}
-		}
-		for _, w := range need {
-			if !strings.Contains(m, w) {
-				return false
-			}
-		}
-		for _, w := range any {
-			if strings.Contains(m, w) {
-				return true
-			}
-		}
-		return len(any) == 0
-	}, nil
+	in := func(m string) func(string) bool { return func(w string) bool { return strings.Contains(m, w) } }
+	return pattern{text: func(m string) bool {
+		has := in(m)
+		return !slices.ContainsFunc(not, has) && !slices.ContainsFunc(need, func(w string) bool { return !has(w) }) &&
+			(len(any) == 0 || slices.ContainsFunc(any, has))
+	}}, nil
 }
 
 // splitTerms splits at blanks outside quotation marks, and takes the marks off.
@@ -90,18 +117,16 @@ func splitTerms(s string) ([]string, error) {
 
 // parseJSONPattern reads { $.a = "x" && $.b.c > 1 || … }: && binds tighter.
 // Parentheses are allowed around the whole and around comparisons.
-func parseJSONPattern(pattern string) (func(string) bool, error) {
+func parseJSONPattern(pattern string) (test, error) {
 	inner := strings.TrimSpace(pattern[1 : len(pattern)-1])
 	match, err := parseOr(inner)
 	if err != nil {
 		return nil, wire.Errorf("InvalidParameterException", "Invalid filter pattern: %v: %s", err, pattern)
 	}
-	return func(m string) bool {
-		var v any
-		return json.Unmarshal([]byte(m), &v) == nil && match(v)
-	}, nil
+	return match, nil
 }
 
+// A test judges the value of an event that is JSON.
 type test func(any) bool
 
 func parseOr(s string) (test, error) {

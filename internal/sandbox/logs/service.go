@@ -4,7 +4,7 @@
 // Events are lines of files, one file per stream, which are appended to and read
 // as they are asked for, so that memory does not grow with the logs. Groups,
 // streams and filters are rows of tables. Start at [New]; events.go has the way
-// of an event.
+// of an event, index.go how one is found.
 package logs
 
 import (
@@ -35,11 +35,25 @@ type Service struct {
 	dir string
 	now func() time.Time
 
+	objects Objects // nil: no exports
+	metrics Metrics // nil: metric filters are only kept
+
 	mu      sync.Mutex // held over every change, and while files are appended to
 	groups  *store.Table[group]
 	streams *store.Table[stream]
 	filters *store.Table[filter]
+	exports *store.Table[exportTask]
+	indexes map[string]index // by a stream's file; guarded by mu
 }
+
+// An Option connects logs to another service.
+type Option func(*Service)
+
+// WithObjects lets logs be exported to S3.
+func WithObjects(o Objects) Option { return func(s *Service) { s.objects = o } }
+
+// WithMetrics lets metric filters make metrics.
+func WithMetrics(m Metrics) Option { return func(s *Service) { s.metrics = m } }
 
 // A group is a row; its key is its name.
 type group struct {
@@ -67,9 +81,13 @@ type filter struct {
 	Transformations      []types.MetricTransformation
 }
 
-// New opens the region's logs. Events are kept below dir.
-func New(db *store.DB, id *region.Identity, dir string) (*Service, error) {
-	s := &Service{id: id, dir: dir, now: time.Now}
+// New opens the region's logs. Events are kept below dir. Exports that an earlier
+// process began are finished.
+func New(db *store.DB, id *region.Identity, dir string, options ...Option) (*Service, error) {
+	s := &Service{id: id, dir: dir, now: time.Now, indexes: map[string]index{}}
+	for _, o := range options {
+		o(s)
+	}
 	var err error
 	if s.groups, err = store.NewTable[group](db, "logs.groups"); err != nil {
 		return nil, err
@@ -80,7 +98,48 @@ func New(db *store.DB, id *region.Identity, dir string) (*Service, error) {
 	if s.filters, err = store.NewTable[filter](db, "logs.filters"); err != nil {
 		return nil, err
 	}
-	return s, os.MkdirAll(dir, 0o700)
+	if s.exports, err = store.NewTable[exportTask](db, "logs.exports"); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("log events: %w", err)
+	}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("log events in %s: %w", dir, err)
+	}
+	for _, t := range s.exports.All() {
+		if t.active() && s.objects != nil {
+			go s.export(*t.Task.TaskId)
+		}
+	}
+	return s, nil
+}
+
+// sweep removes files and rows that a killed process left without their stream
+// or group.
+func (s *Service) sweep() error {
+	used := map[string]bool{}
+	for _, st := range s.streams.All() {
+		if _, ok := s.groups.Get(st.Group); !ok {
+			if err := s.streams.Delete(streamKey(st.Group, st.Name)); err != nil {
+				return err
+			}
+			continue
+		}
+		used[st.File] = true
+	}
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !used[f.Name()] {
+			if err := os.Remove(filepath.Join(s.dir, f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // streamKey joins names so that a group's rows are neighbours. Names have no
@@ -160,6 +219,7 @@ func (s *Service) streamsOf(group string) []stream {
 }
 
 func (s *Service) deleteStream(st stream) error {
+	delete(s.indexes, st.File)
 	if err := os.Remove(filepath.Join(s.dir, st.File)); err != nil && !os.IsNotExist(err) {
 		return err
 	}
@@ -180,7 +240,7 @@ func (s *Service) DescribeLogGroups(_ context.Context, in *cloudwatchlogs.Descri
 	}
 	rows, next, err := page.Of(rows, func(g group) string { return g.Name }, in.NextToken, page.Limit(in.Limit, 50))
 	if err != nil {
-		return nil, wire.Errorf("InvalidParameterException", "The specified nextToken is invalid.")
+		return nil, errToken
 	}
 	out := &cloudwatchlogs.DescribeLogGroupsOutput{LogGroups: []types.LogGroup{}, NextToken: next}
 	for _, g := range rows {
@@ -311,7 +371,7 @@ func (s *Service) DescribeLogStreams(_ context.Context, in *cloudwatchlogs.Descr
 	sort.Slice(rows, func(i, j int) bool { return key(rows[i]) < key(rows[j]) })
 	rows, next, err := page.Of(rows, key, in.NextToken, page.Limit(in.Limit, 50))
 	if err != nil {
-		return nil, wire.Errorf("InvalidParameterException", "The specified nextToken is invalid.")
+		return nil, errToken
 	}
 	out := &cloudwatchlogs.DescribeLogStreamsOutput{LogStreams: []types.LogStream{}, NextToken: next}
 	for _, st := range rows {
@@ -340,8 +400,8 @@ func (s *Service) describeStream(st stream) types.LogStream {
 	return ls
 }
 
-// PutMetricFilter makes or replaces a metric filter. The region keeps it, but
-// makes no metrics of events.
+// PutMetricFilter makes or replaces a metric filter, which sees the events that
+// come from now on.
 func (s *Service) PutMetricFilter(_ context.Context, in *cloudwatchlogs.PutMetricFilterInput) (*cloudwatchlogs.PutMetricFilterOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -374,7 +434,7 @@ func (s *Service) DescribeMetricFilters(_ context.Context, in *cloudwatchlogs.De
 	}
 	rows, next, err := page.Of(rows, func(f filter) string { return streamKey(f.Group, f.Name) }, in.NextToken, page.Limit(in.Limit, 50))
 	if err != nil {
-		return nil, wire.Errorf("InvalidParameterException", "The specified nextToken is invalid.")
+		return nil, errToken
 	}
 	out := &cloudwatchlogs.DescribeMetricFiltersOutput{MetricFilters: []types.MetricFilter{}, NextToken: next}
 	for _, f := range rows {
@@ -467,12 +527,15 @@ func (s *Service) ListTagsLogGroup(_ context.Context, in *cloudwatchlogs.ListTag
 
 // Register attaches the operations to the API.
 func (s *Service) Register(m *wire.Service) {
+	wire.Handle(m, "CancelExportTask", s.CancelExportTask)
+	wire.Handle(m, "CreateExportTask", s.CreateExportTask)
 	wire.Handle(m, "CreateLogGroup", s.CreateLogGroup)
 	wire.Handle(m, "CreateLogStream", s.CreateLogStream)
 	wire.Handle(m, "DeleteLogGroup", s.DeleteLogGroup)
 	wire.Handle(m, "DeleteLogStream", s.DeleteLogStream)
 	wire.Handle(m, "DeleteMetricFilter", s.DeleteMetricFilter)
 	wire.Handle(m, "DeleteRetentionPolicy", s.DeleteRetentionPolicy)
+	wire.Handle(m, "DescribeExportTasks", s.DescribeExportTasks)
 	wire.Handle(m, "DescribeLogGroups", s.DescribeLogGroups)
 	wire.Handle(m, "DescribeLogStreams", s.DescribeLogStreams)
 	wire.Handle(m, "DescribeMetricFilters", s.DescribeMetricFilters)
