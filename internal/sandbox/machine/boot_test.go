@@ -336,7 +336,9 @@ func TestNextDaemonFindsMachines(t *testing.T) {
 		waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	}
 	old := r.m
-	old.cfg.OnExit = func(Exit) {} // it is gone, as far as this test can do that
+	for _, in := range old.machines {
+		in.op.Lock() // it is gone, as far as this test can do that: its watchers stand still
+	}
 
 	r.m = r.open()
 	if diff := cmp.Diff([]string{lives.ID, ends.ID, dies.ID}, r.m.Running()); diff != "" {

@@ -174,6 +174,9 @@ func (m *Manager) Kill(ctx context.Context, id string) error {
 
 func (m *Manager) halt(ctx context.Context, id string, patience time.Duration) error {
 	in, err := m.get(id, false)
+	if errors.Is(err, ErrUnknown) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

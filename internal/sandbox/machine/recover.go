@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 )
 
 // recover finds what earlier processes left: machines that run are watched again,
@@ -96,10 +95,6 @@ func (m *Manager) sweepPorts() error {
 	if m.cfg.Network == nil {
 		return nil
 	}
-	attached, err := m.cfg.Network.Attached()
-	if err != nil {
-		return err
-	}
 	var used []string
 	m.mu.Lock()
 	for _, in := range m.machines {
@@ -110,11 +105,9 @@ func (m *Manager) sweepPorts() error {
 		}
 	}
 	m.mu.Unlock()
-	var errs []error
-	for _, id := range attached {
-		if !slices.Contains(used, id) {
-			errs = append(errs, m.cfg.Network.Detach(id))
-		}
+	removed, err := m.cfg.Network.Retain(used)
+	if len(removed) > 0 {
+		m.log.Warn("removed interfaces that no machine has", "ids", removed)
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -45,7 +45,7 @@ type testRegion struct {
 	ca    []byte
 	base  []string
 	exits chan Exit
-	run   map[string]int // number of files where nspawn keeps some, before the test
+	locks []string // that nspawn has while machines run
 
 	mu       sync.Mutex
 	userData map[netip.Addr]string
@@ -76,10 +76,6 @@ func newTestRegion(t *testing.T) *testRegion {
 	r := &testRegion{
 		t: t, name: fmt.Sprintf("machinetest-%d", os.Getpid()), dir: t.TempDir(), base: base, ca: testCA(t),
 		exits: make(chan Exit, 100), userData: map[netip.Addr]string{},
-	}
-	r.run = map[string]int{}
-	for _, path := range []string{"/run/systemd/nspawn/locks", "/run/systemd/nspawn/propagate"} {
-		r.run[path] = len(entries(path))
 	}
 	r.net, err = vpc.Up(t.Context(), vpc.Config{Name: r.name, Dir: filepath.Join(r.dir, "network"), Identity: region.NewIdentity("", "")})
 	if err != nil {
@@ -165,12 +161,17 @@ func (r *testRegion) spec(n int, userData string) Spec {
 	return s
 }
 
-// start boots a machine and waits until its sshd greets.
+// start boots a machine.
 func (r *testRegion) start(s Spec) {
 	r.t.Helper()
 	if err := r.m.Start(r.t.Context(), s); err != nil {
 		r.t.Fatal(err)
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(r.dir, "machines", s.ID, rootDir), &st); err != nil {
+		r.t.Fatal(err)
+	}
+	r.locks = append(r.locks, fmt.Sprintf("/run/systemd/nspawn/locks/inode-%d:%d", st.Dev, st.Ino))
 }
 
 // waitFor asks until the condition holds.
@@ -272,12 +273,12 @@ func (r *testRegion) assertNothingLeft() {
 	if left := append(cgroups, scopes...); len(left) > 0 {
 		r.t.Errorf("cgroups are left: %v", left)
 	}
-	if ids, err := r.net.Attached(); err != nil || len(ids) > 0 {
+	if ids, err := r.net.Retain(nil); err != nil || len(ids) > 0 {
 		r.t.Errorf("interfaces are left: %v, %v", ids, err)
 	}
-	for path, before := range r.run {
-		if now := entries(path); len(now) > before {
-			r.t.Errorf("%s has %d entries more than before: %v", path, len(now)-before, now)
+	for _, path := range r.locks {
+		if _, err := os.Lstat(path); err == nil {
+			r.t.Errorf("a lock of nspawn is left: %s", path)
 		}
 	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -295,11 +296,6 @@ func (r *testRegion) assertNothingLeft() {
 	if left, err := os.ReadDir(filepath.Join(r.dir, "machines")); err == nil && len(left) > 0 {
 		r.t.Errorf("files are left: %v", left)
 	}
-}
-
-func entries(dir string) []string {
-	list, _ := filepath.Glob(dir + "/*")
-	return list
 }
 
 // hostDirectories resolves file systems to directories of the test.

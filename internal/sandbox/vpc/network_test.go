@@ -265,7 +265,7 @@ func TestDNS(t *testing.T) {
 			}
 			conn := &dns.Conn{Conn: c}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(10*time.Second))
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 			if err := conn.WriteMsg(new(dns.Msg).SetQuestion(name, qtype)); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@
 package vpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -199,19 +200,27 @@ func (n *Network) removeLink(name string) error {
 	return nil
 }
 
-// Attached returns the IDs of all ports that have an interface, known or not.
-func (n *Network) Attached() ([]string, error) {
+// Retain removes the interfaces of all ports but those with the IDs, also of ports
+// that this process never knew. It returns what it removed.
+func (n *Network) Retain(ids []string) (removed []string, err error) {
 	links, err := n.nl.LinkList()
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
-	for _, l := range links {
-		if name := l.Attrs().Name; l.Type() == "veth" && name != serviceLink && name != voidLink {
-			ids = append(ids, l.Attrs().Alias)
-		}
+	keep := map[string]bool{serviceLink: true, voidLink: true}
+	for _, id := range ids {
+		keep[linkName(id)] = true
 	}
-	return ids, nil
+	var errs []error
+	for _, l := range links {
+		name := l.Attrs().Name
+		if l.Type() != "veth" || keep[name] {
+			continue
+		}
+		errs = append(errs, n.removeLink(name))
+		removed = append(removed, cmp.Or(l.Attrs().Alias, name))
+	}
+	return removed, errors.Join(errs...)
 }
 
 // portOf returns the port that has the private or public address.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -64,6 +65,9 @@ type Network struct {
 func Up(_ context.Context, cfg Config) (_ *Network, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("making a network namespace needs root")
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		return nil, fmt.Errorf("security groups need nft (apt-get install nftables): %w", err)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
