@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -110,15 +109,25 @@ func markedForDeletion() error {
 	return wire.Errorf("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 }
 
-var arnSuffix = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
+// bare returns an ARN, or the end of one, without the random characters that
+// Secrets Manager puts behind the name.
+func bare(arn string) string {
+	i := len(arn) - 7
+	if i <= 0 || arn[i] != '-' || strings.Trim(arn[i+1:], suffixChars) != "" {
+		return arn
+	}
+	return arn[:i]
+}
+
+const suffixChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 // find returns the secret with the given name, ARN, or ARN without its random
 // end.
 func (s *Service) find(id *string) (secret, error) {
 	name := aws.ToString(id)
 	if _, rest, isARN := strings.Cut(name, ":secret:"); isARN && strings.HasPrefix(name, "arn:") {
-		for _, n := range []string{arnSuffix.ReplaceAllString(rest, ""), rest} {
-			if r, ok := s.secrets.Get(n); ok && !s.over(r) && (r.ARN == name || arnSuffix.ReplaceAllString(r.ARN, "") == name) {
+		for _, n := range []string{bare(rest), rest} {
+			if r, ok := s.secrets.Get(n); ok && !s.over(r) && (r.ARN == name || bare(r.ARN) == name) {
 				return r, nil
 			}
 		}
@@ -159,7 +168,7 @@ func (s *Service) change(id *string, fn func(*secret) error) (secret, error) {
 // CreateSecret makes a secret, with a value or without.
 func (s *Service) CreateSecret(_ context.Context, in *sm.CreateSecretInput) (*sm.CreateSecretOutput, error) {
 	name := aws.ToString(in.Name)
-	if !validName.MatchString(name) {
+	if name == "" || strings.Trim(name, suffixChars+"-/_+=.@!") != "" {
 		return nil, wire.Errorf("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
 	s.mu.Lock()
@@ -186,8 +195,6 @@ func (s *Service) CreateSecret(_ context.Context, in *sm.CreateSecretInput) (*sm
 	return out, s.secrets.Put(name, r)
 }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
-
 func (s *Service) newSecret(arn, name string) secret {
 	now := s.now()
 	return secret{Name: name, ARN: arn, Created: now, Changed: now}
@@ -204,7 +211,7 @@ func (s *Service) AdoptSecret(_ context.Context, arn, value string) error {
 	if _, err := s.live(&arn); err == nil {
 		return nil
 	}
-	r := s.newSecret(arn, arnSuffix.ReplaceAllString(rest, ""))
+	r := s.newSecret(arn, bare(rest))
 	if _, err := r.put(s.now(), nil, &value, nil, nil); err != nil {
 		return err
 	}
@@ -574,9 +581,7 @@ func (s *Service) DeleteResourcePolicy(_ context.Context, in *sm.DeleteResourceP
 }
 
 // suffix is the random end of an ARN.
-func suffix() string {
-	return randomText(6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-}
+func suffix() string { return randomText(6, suffixChars) }
 
 func randomText(n int, alphabet string) string {
 	out := make([]byte, 0, n)

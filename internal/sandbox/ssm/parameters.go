@@ -107,14 +107,23 @@ func (s *Service) arn(name string) *string {
 	return aws.String(s.id.ARN("ssm", "parameter/"+strings.TrimPrefix(name, "/")))
 }
 
-var validName = regexp.MustCompile(`^/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$`)
+// valid reports whether a name may be a parameter's: parts of letters, digits, .,
+// - and _ between slashes.
+func valid(name string) bool {
+	for part := range strings.SplitSeq(strings.TrimPrefix(name, "/"), "/") {
+		if part == "" || strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
+			return false
+		}
+	}
+	return true
+}
 
 // PutParameter makes a parameter, or a new version of it when it may overwrite.
 func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput) (*ssm.PutParameterOutput, error) {
 	name := nameOf(aws.ToString(in.Name))
 	bare := strings.ToLower(strings.TrimPrefix(name, "/"))
 	switch {
-	case !validName.MatchString(name):
+	case !valid(name):
 		return nil, wire.Errorf("ValidationException", "Parameter name: can't be %q: only a mix of letters, numbers and the following symbols are allowed: .-_/ and hierarchies begin with a slash.", name)
 	case strings.HasPrefix(bare, "aws"), strings.HasPrefix(bare, "ssm"):
 		return nil, wire.Errorf("ValidationException", "Parameter name: can't be prefixed with \"aws\" or \"ssm\" (case-insensitive).")

@@ -458,8 +458,8 @@ var openEnums = map[string]bool{
 // the whole value, into Go's. It returns nil for what RE2 cannot say.
 func compilePattern(p string) *regexp.Regexp {
 	p = strings.ReplaceAll(p, `\uD800\uDC00-\uDBFF\uDFFF`, `\x{10000}-\x{10FFFF}`)
-	p = javaEscape.ReplaceAllString(p, `\x{$1}`)
-	p = longRepeat.ReplaceAllString(p, `{$1,}`) // lengths have their own rule
+	p = javaEscape().ReplaceAllString(p, `\x{$1}`)
+	p = longRepeat().ReplaceAllString(p, `{$1,}`) // lengths have their own rule
 	re, err := regexp.Compile(`^(?:` + p + `)$`)
 	if err != nil {
 		return nil
@@ -468,6 +468,6 @@ func compilePattern(p string) *regexp.Regexp {
 }
 
 var (
-	javaEscape = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
-	longRepeat = regexp.MustCompile(`\{(\d+),\d{4,}\}`)
+	javaEscape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`) })
+	longRepeat = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{(\d+),\d{4,}\}`) })
 )
