@@ -130,7 +130,7 @@ func checkCommand(root *cobra.Command, args []string) error {
 		return errHelp
 	}
 	if i < 0 {
-		return usagef("the following arguments are required: COMMAND")
+		return usagef("the following arguments are required: operation")
 	}
 	if i > 0 {
 		return unknownArguments(args[:i])
@@ -148,7 +148,7 @@ func checkCommand(root *cobra.Command, args []string) error {
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "; did you mean " + quote(near[0]) + "?"
 	}
-	return usagef("argument COMMAND: invalid choice: %s (choose from %s)%s", quote(args[0]), quoteAll(names), hint)
+	return usagef("argument operation: invalid choice: %s (choose from %s)%s", quote(args[0]), quoteAll(names), hint)
 }
 
 func isHelp(arg string) bool { return arg == "-h" || arg == "--help" }

@@ -100,14 +100,15 @@ func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request 
 	default:
 		return nil, badRequest("The compute fleet of cluster '%s' cannot be updated while its stack is in status %s: wait for the stack, or look at 'pcluster describe-cluster -n %s'.", name, s.status(), name)
 	}
-	legal := []FleetStatus{FleetStartRequested, FleetStopRequested}
-	if s.parameter(parameterScheduler) == "awsbatch" {
-		legal = []FleetStatus{FleetEnabled, FleetDisabled}
+	batch := s.parameter(parameterScheduler) == "awsbatch"
+	legal, scheduler := []FleetStatus{FleetStartRequested, FleetStopRequested}, "Slurm"
+	if batch {
+		legal, scheduler = []FleetStatus{FleetEnabled, FleetDisabled}, "AWS Batch"
 	}
 	if !slices.Contains(legal, request) {
-		return nil, badRequest("the update compute fleet status can only be set to `%s` or `%s` for %s clusters.", legal[0], legal[1], s.parameter(parameterScheduler))
+		return nil, badRequest("the update compute fleet status can only be set to `%s` or `%s` for %s scheduler clusters.", legal[0], legal[1], scheduler)
 	}
-	if s.parameter(parameterScheduler) == "awsbatch" {
+	if batch {
 		return nil, refuse(500, "Cluster '%s' uses AWS Batch, whose compute environments this version does not operate.", name)
 	}
 	current, err := o.readFleet(ctx, s)
