@@ -7,10 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -84,12 +86,31 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sw := &statusWriter{ResponseWriter: w}
 	ctx := context.WithValue(r.Context(), callKey{}, call)
 	r = r.WithContext(ctx)
-	e.serve(sw, r, call)
+	e.guarded(sw, r, call)
 	call.Status, call.Duration = orStatus(sw.status), time.Since(call.Start)
 	e.log(r, call)
 	if e.Observe != nil {
 		e.Observe(*call)
 	}
+}
+
+// guarded answers a request even when a service panics over it: the daemon goes
+// on, the caller and the log learn why.
+func (e *Endpoint) guarded(w *statusWriter, r *http.Request, call *Call) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		call.Err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if w.status == 0 {
+			e.refuse(w, r, e.handler(call.Service), call, fmt.Errorf("panic: %v", p))
+		}
+	}()
+	e.serve(w, r, call)
 }
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, call *Call) {

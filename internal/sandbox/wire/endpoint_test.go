@@ -26,6 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+
+	"pcluster/internal/sandbox/wire/model"
 )
 
 // keyring is an Authenticator of a few keys.
@@ -418,5 +420,40 @@ func TestInterceptedCallsFailAsTheProtocolSays(t *testing.T) {
 	_, err = ssm.NewFromConfig(config(srv, longTerm, "root/secret+", "")).GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("x")})
 	if errorCode(err) != "UnknownOperationException" {
 		t.Errorf("%v: operations that do not exist are not intercepted", err)
+	}
+}
+
+func TestPanickingServiceAnswers(t *testing.T) {
+	e, srv := testEndpoint(t)
+	s, err := NewService("ssm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	Handle(s, "GetParameter", func(context.Context, *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) { panic("a bug") })
+	e.Services["ssm"] = s
+	var seen Call
+	e.Observe = func(c Call) { seen = c }
+	_, err = ssm.NewFromConfig(config(srv, longTerm, "root/secret+", "")).GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("x")})
+	if errorCode(err) != "InternalServerError" || !strings.Contains(err.Error(), "a bug") {
+		t.Errorf("%v, want InternalServerError", err)
+	}
+	if seen.Status != 500 || seen.Err == nil || !strings.Contains(seen.Err.Error(), "endpoint_test.go") {
+		t.Errorf("observed %d %v, want the place of the panic", seen.Status, seen.Err)
+	}
+}
+
+func TestServicesAreKnownByTheNamesInTheirModels(t *testing.T) {
+	for _, name := range Models() {
+		m, err := model.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signing := orElse(m.SigningName, m.EndpointPrefix)
+		if got := orElse(aliases[signing], signing); got != name {
+			t.Errorf("requests to %s are signed for %s, which is taken for %s", name, signing, got)
+		}
+		if m.TargetPrefix != "" && targets[m.TargetPrefix] != name {
+			t.Errorf("target %s of %s is taken for %q", m.TargetPrefix, name, targets[m.TargetPrefix])
+		}
 	}
 }

@@ -51,15 +51,14 @@ type Metadata struct {
 
 // An Operation is one call of an API.
 type Operation struct {
-	Name         string `json:"-"`
-	Method       string `json:"method"`
-	URI          string `json:"uri"`
-	Status       int    `json:"status,omitempty"` // of a success; 0: 200
-	Input        string `json:"input,omitempty"`  // names of shapes
-	Output       string `json:"output,omitempty"`
-	InputRoot    string `json:"inputRoot,omitempty"` // XML element around the input
-	Wrapper      string `json:"wrapper,omitempty"`   // XML element inside the response (query)
-	Unauthorized bool   `json:"unauthorized,omitempty"`
+	Name      string `json:"-"`
+	Method    string `json:"method"`
+	URI       string `json:"uri"`
+	Status    int    `json:"status,omitempty"` // of a success; 0: 200
+	Input     string `json:"input,omitempty"`  // names of shapes
+	Output    string `json:"output,omitempty"`
+	InputRoot string `json:"inputRoot,omitempty"` // XML element around the input
+	Wrapper   string `json:"wrapper,omitempty"`   // XML element inside the response (query)
 }
 
 // A Shape is a type of the API.

@@ -82,7 +82,6 @@ type operation struct {
 	Input  *struct{ Shape, LocationName string }  `json:"input"`
 	Output *struct{ Shape, ResultWrapper string } `json:"output"`
 	Errors []struct{ Shape string }               `json:"errors"`
-	Auth   string                                 `json:"authtype"`
 }
 
 type shape struct {
@@ -209,7 +208,7 @@ func write(path string, src *source) error {
 	codes, errs := map[string]string{}, map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(src.Operations)) {
 		o := src.Operations[name]
-		op := model.Operation{Method: o.HTTP.Method, URI: o.HTTP.RequestURI, Status: o.HTTP.ResponseCode, Unauthorized: o.Auth == "none"}
+		op := model.Operation{Method: o.HTTP.Method, URI: o.HTTP.RequestURI, Status: o.HTTP.ResponseCode}
 		if o.Input != nil {
 			op.Input, op.InputRoot = o.Input.Shape, o.Input.LocationName
 			reach(src, op.Input, used)
