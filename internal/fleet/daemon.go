@@ -55,6 +55,7 @@ const (
 	idleEC2Interval   = time.Minute
 	maxEC2Interval    = 2 * time.Minute // when EC2 refuses to answer
 	statusInterval    = 3 * time.Second
+	transitionPause   = 2 * time.Second // while the fleet starts or stops
 	callTimeout       = time.Minute
 	launchTimeout     = 10 * time.Minute
 	concurrentActions = 16
@@ -185,6 +186,9 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 	err := d.state.save(next)
 	if err != nil {
 		d.Log.Error("memory of the fleet can't be written: nothing is launched", "error", err)
+	}
+	if next.Status == Stopping || next.Status == Starting {
+		time.AfterFunc(transitionPause, d.hurry) // somebody waits for it
 	}
 	d.mem = next
 	d.underWay.Store(len(next.Launches)+len(next.Ending)+len(next.Assigned) > 0)

@@ -102,6 +102,10 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 			p.end(n.Name, a)
 		}
 		if !state.PoweredDown() {
+			if !assigned && state.Has("COMPLETING") && state.NotResponding() {
+				// Slurm would wait for minutes for it to end its job.
+				p.lose(n.Name, "it is to be powered down and has no instance any more", todo)
+			}
 			break
 		}
 		if e, ok := p.mem.Exhausted[key]; ok {

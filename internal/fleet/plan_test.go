@@ -409,8 +409,11 @@ func TestTheFleetStopsAndStarts(t *testing.T) {
 	s.up("q-dy-a-1")
 	s.step(Observed{Status: StopRequested})
 	s.expect("status", s.do.Status, &StatusChange{StopRequested, Stopping})
-	s.step(Observed{Slurm: s.view(slurm.Node{Name: "q-dy-a-1", State: "IDLE+CLOUD"}), EC2: s.ec2(Instance{ID: "i-qdya1", State: "running"})})
-	s.expect("node updates", s.do.Nodes, []slurm.NodeUpdate{{Nodes: []string{"q-dy-a-1"}, State: "power_down_force"}})
+	s.step(Observed{Slurm: s.view(slurm.Node{Name: "q-dy-a-1", State: "MIXED+CLOUD"}), EC2: s.ec2(Instance{ID: "i-qdya1", State: "running"})})
+	s.expect("node updates", s.do.Nodes, []slurm.NodeUpdate{
+		{Nodes: []string{"q-dy-a-1"}, State: "down", Reason: "pcluster: the compute fleet stops"},
+		{Nodes: []string{"q-dy-a-1"}, State: "power_down_force"},
+	})
 	s.expect("partitions", s.do.Partitions, []PartitionUpdate{{"q", "INACTIVE"}, {"r", "INACTIVE"}})
 	s.expect("terminated", s.do.Terminate, []string{"i-qdya1"})
 	s.expect("status while instances end", s.do.Status, (*StatusChange)(nil))

@@ -46,12 +46,18 @@ func (p *planner) changeStatus(to Status) {
 // stopFleet takes all nodes and partitions out of service. The fleet has stopped
 // when nothing is left of it.
 func (p *planner) stopFleet(view *SlurmView, ec2 *EC2View) {
-	var off []string
+	var busy, off []string
 	for _, n := range view.Nodes {
-		if _, ours := p.key(n.Name); ours && !n.State.PoweredDown() && !n.State.PoweringDown() && !p.isTouched(n.Name, view) {
-			off = append(off, n.Name)
+		if _, ours := p.key(n.Name); !ours || n.State.PoweredDown() || n.State.PoweringDown() || p.isTouched(n.Name, view) {
+			continue
+		}
+		off = append(off, n.Name)
+		if n.State.HasJob() {
+			busy = append(busy, n.Name)
 		}
 	}
+	// Otherwise Slurm waits for minutes for nodes that are gone to end their jobs.
+	p.update(slurm.NodeUpdate{Nodes: busy, State: slurm.StateDown, Reason: "pcluster: the compute fleet stops"})
 	p.update(slurm.NodeUpdate{Nodes: off, State: slurm.StatePowerDownForce})
 	done := len(off) == 0 && len(p.mem.Launches) == 0 && len(p.mem.Groups) == 0 && ec2 != nil
 	for _, name := range sortedKeys(p.policy.Queues) {
