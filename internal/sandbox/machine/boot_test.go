@@ -26,9 +26,9 @@ func TestBootedMachineLooksLikeAnInstance(t *testing.T) {
 	begin := time.Now()
 	r.start(s)
 	t.Logf("Start returned after %v", time.Since(begin).Round(time.Millisecond))
-	waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(addr) })
+	waitFor(t, "sshd", patience, func() bool { return r.greeted(addr) })
 	t.Logf("sshd answered after %v", time.Since(begin).Round(time.Millisecond))
-	waitFor(t, "user data", time.Minute, func() bool {
+	waitFor(t, "user data", patience, func() bool {
 		_, err := r.sh(s.ID, "test -e /run/cloud-init/result.json")
 		return err == nil
 	})
@@ -36,7 +36,7 @@ func TestBootedMachineLooksLikeAnInstance(t *testing.T) {
 
 	for script, want := range map[string]string{
 		"cat /run/user-data":                                      "user data as root",
-		"hostname":                                                "ip-10-0-1-5",
+		"hostname; hostname -f":                                   "ip-10-0-1-5\nip-10-0-1-5.ec2.internal",
 		"cat /etc/resolv.conf":                                    "search ec2.internal\nnameserver 10.0.1.2",
 		"getent hosts ip-10-0-1-5.ec2.internal":                   "10.0.1.5        ip-10-0-1-5.ec2.internal",
 		"getent ahostsv4 ec2.us-east-1.amazonaws.com":             "169.254.171.1   STREAM ec2.us-east-1.amazonaws.com\n169.254.171.1   DGRAM  \n169.254.171.1   RAW",
@@ -108,7 +108,7 @@ func TestHowMachinesEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := r.spec(9, "")
 			r.start(s)
-			waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+			waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 			if name == "powered off from inside" {
 				r.mustSh(s.ID, "echo kept >/root/file")
 			}
@@ -133,7 +133,7 @@ func TestDiskIsKeptUntilRemove(t *testing.T) {
 	r := newTestRegion(t)
 	s := r.spec(9, "")
 	r.start(s)
-	waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+	waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	r.mustSh(s.ID, "echo kept >/root/file; rm /etc/motd")
 	before := r.mustSh(s.ID, "cat /etc/machine-id")
 	if err := r.m.Start(t.Context(), s); err == nil {
@@ -174,7 +174,7 @@ func TestLimitsOfTheInstanceTypeHold(t *testing.T) {
 	s := r.spec(9, "")
 	s.MemoryMiB, s.VCPUs = 200, 1
 	r.start(s)
-	waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+	waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	out, err := r.sh(s.ID, "systemd-run --wait --pipe --quiet python3 -c 'x = bytearray(400 << 20); print(len(x))'")
 	if err == nil {
 		t.Errorf("a process got 400 MiB of a machine with 200: %s", out)
@@ -189,7 +189,7 @@ func TestGroupsBetweenMachines(t *testing.T) {
 	a, b := r.spec(5, ""), r.spec(6, "")
 	r.start(a)
 	r.start(b)
-	waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(b.Interfaces[0].Addr) })
+	waitFor(t, "sshd", patience, func() bool { return r.greeted(b.Interfaces[0].Addr) })
 	const call = "timeout 1 bash -c 'head -c4 </dev/tcp/10.0.1.6/22'"
 	if out, err := r.sh(a.ID, call); err != nil || out != "SSH-" {
 		t.Errorf("open: %q, %v", out, err)
@@ -209,7 +209,7 @@ func TestDirectoriesAndMounts(t *testing.T) {
 	head, node := r.spec(5, ""), r.spec(6, "")
 	r.start(head)
 	r.start(node)
-	waitFor(t, "systemd", time.Minute, func() bool { return r.greeted(node.Interfaces[0].Addr) && r.greeted(head.Interfaces[0].Addr) })
+	waitFor(t, "systemd", patience, func() bool { return r.greeted(node.Interfaces[0].Addr) && r.greeted(head.Interfaces[0].Addr) })
 
 	shared := filepath.Join(r.dir, "shared")
 	for _, dir := range []string{shared, filepath.Join(r.dir, "filesystems", "efs-fs-1"), filepath.Join(r.dir, "filesystems", "lustre-fs-2.fsx")} {
@@ -298,7 +298,7 @@ func TestVolumes(t *testing.T) {
 	s := r.spec(9, "")
 	s.Volumes = []Volume{first}
 	r.start(s)
-	waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+	waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	if err := r.m.AttachVolume(t.Context(), s.ID, second); err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestNextDaemonFindsMachines(t *testing.T) {
 		r.start(s)
 	}
 	for _, s := range []Spec{lives, ends, dies} {
-		waitFor(t, "sshd", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+		waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	}
 	old := r.m
 	for _, in := range old.machines {
@@ -377,7 +377,7 @@ func TestNextDaemonFinishesWhatTheLastBegan(t *testing.T) {
 	}
 	keeper := r.m.machines[ended.ID].rec.Keeper
 	_ = killAll(r.m.machines[ended.ID].cgroups)
-	waitFor(t, "the end", time.Minute, func() bool { return !keeper.alive() })
+	waitFor(t, "the end", patience, func() bool { return !keeper.alive() })
 
 	r.m = r.open()
 	got := map[string]ExitReason{}
@@ -432,7 +432,7 @@ func TestManyBootsAtOnce(t *testing.T) {
 				return
 			}
 			note(&started)
-			waitFor(t, "sshd", 2*time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+			waitFor(t, "sshd", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 			note(&greeted)
 			rec, err := r.record(s.ID)
 			if err != nil {
@@ -440,7 +440,7 @@ func TestManyBootsAtOnce(t *testing.T) {
 				return
 			}
 			root := fmt.Sprintf("/proc/%d/root/run/user-data", rec.Leader.PID)
-			waitFor(t, "user data", 2*time.Minute, func() bool { _, err := os.Stat(root); return err == nil })
+			waitFor(t, "user data", patience, func() bool { _, err := os.Stat(root); return err == nil })
 			note(&done)
 		})
 	}

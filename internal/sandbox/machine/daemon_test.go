@@ -68,7 +68,7 @@ func TestMachineOutlivesItsDaemon(t *testing.T) {
 	_ = daemon.Wait()
 
 	r.m = r.open()
-	waitFor(t, "sshd of the orphan", time.Minute, func() bool { return r.greeted(s.Interfaces[0].Addr) })
+	waitFor(t, "sshd of the orphan", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	// Its keeper lives on: the reason of an end is known, not guessed.
 	r.mustSh(s.ID, "systemctl reboot")
 	r.wantExit(s.ID, Rebooted)

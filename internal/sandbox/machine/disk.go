@@ -74,9 +74,9 @@ func mountOverlay(in *instance) error {
 	return unix.Mount("", in.path(rootDir), "", unix.MS_PRIVATE, "")
 }
 
-// unmountDisk takes the overlay away; whoever still has files open in it keeps
-// them.
-func unmountDisk(dir string) error {
+// unmountAll takes away what is mounted on dir; whoever still has files open in it
+// keeps them.
+func unmountAll(dir string) error {
 	for isMountPoint(dir) {
 		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			return fmt.Errorf("unmount %s: %w", dir, err)

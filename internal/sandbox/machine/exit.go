@@ -119,7 +119,7 @@ func (m *Manager) release(in *instance) error {
 		}
 	}
 	removeNspawnLeftovers(in)
-	errs = append(errs, unmountDisk(in.path(rootDir)))
+	errs = append(errs, unmountAll(in.path(rootDir)))
 	for _, v := range in.rec.Attached {
 		errs = append(errs, detachLoops(v.Path))
 	}
@@ -142,6 +142,8 @@ func (m *Manager) release(in *instance) error {
 func removeNspawnLeftovers(in *instance) {
 	const run = "/run/systemd/nspawn/"
 	for _, dir := range []string{"propagate/", "unix-export/"} {
+		// Newer versions mount something here, and refuse to start while it is there.
+		_ = unmountAll(run + dir + in.id)
 		_ = os.Remove(run + dir + in.id)
 	}
 	var st unix.Stat_t

@@ -174,6 +174,9 @@ func (r *testRegion) start(s Spec) {
 	r.locks = append(r.locks, fmt.Sprintf("/run/systemd/nspawn/locks/inode-%d:%d", st.Dev, st.Ino))
 }
 
+// patience is for slow and busy hosts, such as emulated ones.
+const patience = 10 * time.Minute
+
 // waitFor asks until the condition holds.
 func waitFor(t *testing.T, what string, patience time.Duration, ok func() bool) {
 	t.Helper()
@@ -249,7 +252,7 @@ func (r *testRegion) wantExit(id string, reason ExitReason) {
 		if e.ID != id || e.Reason != reason {
 			r.t.Errorf("exit of %s: %s, want %s: %s", e.ID, e.Reason, id, reason)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		r.t.Fatalf("no exit of %s (%s)", id, reason)
 	}
 }
