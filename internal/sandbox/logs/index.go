@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 )
 
 // An event is a line of a stream's file.
@@ -20,10 +22,21 @@ type event struct {
 	Message string `json:"m"`
 }
 
-// decode reads a line. Lines that a dying daemon did not finish are no events.
-func decode(line []byte) (event, bool) {
-	var e event
-	return e, json.Unmarshal(line, &e) == nil
+// timeOf returns the time of the event on a line, without decoding it. Lines that
+// a dying daemon did not finish are no events.
+func timeOf(line []byte) (time int64, ok bool) {
+	rest, begins := bytes.CutPrefix(line, []byte(`{"t":`))
+	digits, _, _ := bytes.Cut(rest, []byte(","))
+	message, ends := bytes.CutSuffix(line, []byte("\"}\n"))
+	if !begins || !ends {
+		return 0, false
+	}
+	// Behind an odd number of backslashes the quotation mark is one of the message.
+	if escapes := len(message) - len(bytes.TrimRight(message, `\`)); escapes%2 == 1 {
+		return 0, false
+	}
+	time, err := strconv.ParseInt(string(digits), 10, 64)
+	return time, err == nil
 }
 
 // An index finds events in a stream's file by position and by time, without
@@ -60,15 +73,15 @@ func (s *Service) indexOf(st stream) (index, error) {
 	}
 	err = lines(f, x.size, func(offset int64, line []byte) bool {
 		x.size = offset + int64(len(line))
-		e, ok := decode(line)
+		time, ok := timeOf(line)
 		if !ok {
 			return true
 		}
 		if x.count%stride == 0 {
-			x.marks = append(x.marks, mark{offset, e.Time})
+			x.marks = append(x.marks, mark{offset, time})
 		}
-		x.jumbled = x.jumbled || x.count > 0 && e.Time < x.last
-		x.last = max(x.last, e.Time)
+		x.jumbled = x.jumbled || x.count > 0 && time < x.last
+		x.last = max(x.last, time)
 		x.count++
 		return true
 	})
@@ -170,13 +183,17 @@ func (v *view) scan(from, to, limit int) ([]event, error) {
 	}
 	defer f.Close()
 	var events []event
+	var decodeErr error
 	position, size := from-from%stride, 0
 	err = lines(f, v.index.marks[from/stride].offset, func(_ int64, line []byte) bool {
-		e, ok := decode(line)
-		if !ok {
+		if _, ok := timeOf(line); !ok {
 			return true
 		}
 		if position >= from {
+			var e event
+			if decodeErr = json.Unmarshal(line, &e); decodeErr != nil {
+				return false
+			}
 			if size += len(e.Message) + eventOverhead; len(events) > 0 && limit > 0 && size > limit {
 				return false
 			}
@@ -185,5 +202,5 @@ func (v *view) scan(from, to, limit int) ([]event, error) {
 		position++
 		return position < to
 	})
-	return events, err
+	return events, errors.Join(err, decodeErr)
 }

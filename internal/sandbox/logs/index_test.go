@@ -316,3 +316,23 @@ assert logs.describe_log_groups()["logGroups"] == []
 		t.Error(out)
 	}
 }
+
+func TestTimeOfALine(t *testing.T) {
+	for line, want := range map[string]int64{
+		`{"t":177,"i":1,"m":"text"}` + "\n":       177,
+		`{"t":177,"i":1,"m":"ends in \\"}` + "\n": 177,
+		`{"t":177,"i":1,"m":"half \"}` + "\n":     -1,
+		`{"t":177,"i":1,"m":"half` + "\n":         -1,
+		`{"t":17`:                                 -1,
+		"\n":                                      -1,
+		`{"t":x,"i":1,"m":""}` + "\n":             -1,
+	} {
+		got, ok := timeOf([]byte(line))
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: %d, want %d", line, got, want)
+		}
+	}
+}
