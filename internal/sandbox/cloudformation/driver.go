@@ -330,8 +330,8 @@ func (d *driver) cleanUp() bool {
 // superfluous returns what is to be deleted of a resource in a cleanup, or nil,
 // and whether the resource as a whole goes.
 func (d *driver) superfluous(r resourceRow, keep map[string][]string) (victim *former, whole bool) {
-	if r.Discard != nil {
-		return r.Discard, false
+	if len(r.Discard) > 0 {
+		return &r.Discard[0], false
 	}
 	if keep == nil {
 		if r.New {

@@ -32,7 +32,7 @@ type cloud struct {
 	things map[string]*thing
 	made   int               // how many there ever were
 	log    []string          // what was done, by logical ID
-	refuse map[string]string // verb + " " + logical ID to the error
+	refuse map[string]string // verb + " " + logical ID, or that + "=" + Size, to the error
 	hold   map[string]bool   // logical IDs of things that never become ready
 	slow   time.Duration     // until a thing is ready
 	now    int               // creations under way
@@ -52,8 +52,10 @@ func newCloud() *cloud {
 
 func (c *cloud) do(verb string, r *resource.Request) error {
 	c.log = append(c.log, verb+" "+r.LogicalID)
-	if message, ok := c.refuse[verb+" "+r.LogicalID]; ok {
-		return &smithy.GenericAPIError{Code: "Refused", Message: message}
+	for _, key := range []string{verb + " " + r.LogicalID, verb + " " + r.LogicalID + "=" + r.String("Size")} {
+		if message, ok := c.refuse[key]; ok {
+			return &smithy.GenericAPIError{Code: "Refused", Message: message}
+		}
 	}
 	return nil
 }
@@ -320,7 +322,7 @@ func (r *rig) delete(name string) {
 // settled waits until no operation runs on the stack and returns it.
 func (r *rig) settled(nameOrID string) stackRow {
 	r.t.Helper()
-	deadline := time.After(time.Hour) // of a test's clock; go test has its own limit
+	deadline := time.After(20 * time.Second)
 	for {
 		changed := r.bell.next()
 		st := r.find(nameOrID)
@@ -336,6 +338,18 @@ func (r *rig) settled(nameOrID string) stackRow {
 			r.t.Fatalf("stack %s stays in %s", nameOrID, st.snapshot().Status)
 		}
 	}
+}
+
+// eventually waits for a condition that nothing announces.
+func (r *rig) eventually(what string, holds func() bool) {
+	r.t.Helper()
+	for range 10_000 {
+		if holds() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r.t.Fatalf("no %s", what)
 }
 
 // wants checks the final status of a stack.

@@ -263,11 +263,25 @@ func (s *Service) beginCreation(ctx context.Context, row stackRow, body, token s
 	}
 	row.Description, row.Created = t.Description, s.now()
 	row.Version.Template = 1
+	row.Status, row.Reason, row.Operations = "CREATE_IN_PROGRESS", userInitiated, 1
+	row.Op = &operation{Number: 1, Phase: phaseCreate, Token: token, Started: row.Created}
 	st, err := s.insert(row, body)
 	if err != nil {
 		return nil, err
 	}
-	return st, s.begin(st, phaseCreate, "CREATE_IN_PROGRESS", token, nil)
+	s.launch(st)
+	return st, nil
+}
+
+// launch starts the operation that a stack's row has, and reports it as an event.
+func (s *Service) launch(st *stack) {
+	row := st.snapshot()
+	event := eventRow{LogicalID: row.Name, PhysicalID: st.id, Type: stackType, Status: row.Status, Reason: row.Reason}
+	if err := s.addEvent(st, event); err != nil { // the operation goes on without
+		s.log.Error("store event", "stack", st.id, "err", err)
+	}
+	s.log.Info("stack", "name", row.Name, "status", row.Status)
+	s.drive(st)
 }
 
 // ready checks a template with the parameters of a version.
@@ -321,9 +335,7 @@ func (s *Service) insert(row stackRow, body string) (*stack, error) {
 // further, and refuse.
 func (s *Service) begin(st *stack, phase, status, token string, change func(*stackRow, *operation) error) error {
 	var refused error
-	var name string
 	err := s.updateStack(st, func(row *stackRow) {
-		name = row.Name
 		next := *row
 		op := operation{Number: row.Operations + 1, Phase: phase, Token: token, Started: s.now()}
 		if change != nil {
@@ -338,12 +350,7 @@ func (s *Service) begin(st *stack, phase, status, token string, change func(*sta
 	if err = errors.Join(refused, err); err != nil {
 		return err
 	}
-	event := eventRow{LogicalID: name, PhysicalID: st.id, Type: stackType, Status: status, Reason: userInitiated}
-	if err := s.addEvent(st, event); err != nil {
-		return err
-	}
-	s.log.Info("stack", "name", name, "status", status)
-	s.drive(st)
+	s.launch(st)
 	return nil
 }
 

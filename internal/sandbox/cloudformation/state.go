@@ -110,12 +110,12 @@ type resourceRow struct {
 	Operation int       // that last touched it
 
 	// For a stack whose update is not over: running, or failed and not rolled back.
-	New       bool    `json:",omitempty"` // there was nothing before the update
-	Untouched bool    `json:",omitempty"` // the update found nothing to change
-	Replacing bool    `json:",omitempty"` // the update makes a new resource in place of another
-	Before    *former `json:",omitempty"` // what a rollback goes back to
-	From      *former `json:",omitempty"` // what a change in place starts from
-	Discard   *former `json:",omitempty"` // to be deleted in the clean-up
+	New       bool     `json:",omitempty"` // there was nothing before the update
+	Untouched bool     `json:",omitempty"` // the update found nothing to change
+	Replacing bool     `json:",omitempty"` // the update makes a new resource in place of another
+	Before    *former  `json:",omitempty"` // what a rollback goes back to
+	From      *former  `json:",omitempty"` // what a change in place starts from
+	Discard   []former `json:",omitempty"` // to be deleted in the clean-up
 
 	unsure bool // a daemon that died may have made it without noting its ID
 }

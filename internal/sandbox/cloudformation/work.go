@@ -250,14 +250,14 @@ func (d *driver) updateStep(ctx context.Context, scope *template.Scope, id strin
 	case replacement:
 		next.PhysicalID, next.Attributes = "", nil
 		if next.Before != &old && old.PhysicalID != "" && (next.Before == nil || next.Before.PhysicalID != old.PhysicalID) {
-			next.Discard = &old // of an update that failed: nobody goes back there
+			next.Discard = append(slices.Clone(next.Discard), old) // of an update that failed: nobody goes back there
 		}
 		if r.Status == "CREATE_FAILED" {
 			next.Status = "CREATE_IN_PROGRESS"
 			if next.Before == &old { // of a creation that failed
 				next.Before = nil
 				if old.PhysicalID != "" {
-					next.Discard = &old
+					next.Discard = append(slices.Clone(next.Discard), old)
 				}
 			}
 		} else {
@@ -347,7 +347,7 @@ func (d *driver) restoreStep(r resourceRow) error {
 	if r.Replacing || r.PhysicalID != old.PhysicalID || r.Type != old.Type {
 		made := r.former
 		if made.PhysicalID != "" && made.PhysicalID != old.PhysicalID {
-			r.Discard = &made
+			r.Discard = append(slices.Clone(r.Discard), made)
 		}
 		r.former, r.Before, r.Replacing, r.unsure = old, nil, false, false
 		r.Status, r.Reason = "UPDATE_COMPLETE", ""
@@ -444,9 +444,13 @@ func (d *driver) deleteStep(r resourceRow, rollback bool) error {
 // update that did not come to its end left.
 func victimsOf(r resourceRow) []former {
 	var out []former
-	for _, f := range []*former{&r.former, r.Before, r.Discard} {
-		if f != nil && f.PhysicalID != "" && !slices.ContainsFunc(out, func(o former) bool { return o.PhysicalID == f.PhysicalID && o.Type == f.Type }) {
-			out = append(out, *f)
+	all := append([]former{r.former}, r.Discard...)
+	if r.Before != nil {
+		all = append(all, *r.Before)
+	}
+	for _, f := range all {
+		if f.PhysicalID != "" && !slices.ContainsFunc(out, func(o former) bool { return o.PhysicalID == f.PhysicalID && o.Type == f.Type }) {
+			out = append(out, f)
 		}
 	}
 	return out
@@ -518,8 +522,8 @@ func (d *driver) discard(r resourceRow, victim former, whole bool) error {
 		}
 		return err
 	}
-	if r.Discard != nil { // the order of superfluous
-		r.Discard = nil
+	if len(r.Discard) > 0 { // the order of superfluous
+		r.Discard = r.Discard[1:]
 	} else {
 		r.Before = nil
 	}
