@@ -114,6 +114,9 @@ func (h *Host) dir(p string, mode fs.FileMode, who owner) error {
 
 // touch makes an empty file, or gives an existing one mode and owner.
 func (h *Host) touch(p string, mode fs.FileMode, who owner) error {
+	if err := os.MkdirAll(filepath.Dir(h.path(p)), 0o755); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(h.path(p), os.O_CREATE|os.O_WRONLY, mode)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func Signal(ctx context.Context, handle, status, id, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	client := &http.Client{Timeout: 30 * time.Second}
-	_, err = poll(ctx, time.Second, func() (struct{}, error) { return struct{}{}, put(ctx, client, handle, body) })
+	_, err = poll(ctx, time.Second, func() (struct{}, error) { return struct{}{}, putOnce(ctx, client, handle, body) })
 	if err != nil {
 		return fmt.Errorf("signal the stack: %w", err)
 	}
@@ -56,7 +56,7 @@ func encodeSignal(s signal) ([]byte, error) {
 	}
 }
 
-func put(ctx context.Context, client *http.Client, url string, body []byte) error {
+func putOnce(ctx context.Context, client *http.Client, url string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
 	if err != nil {
 		return err
