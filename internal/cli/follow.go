@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pcluster/internal/cluster"
@@ -28,13 +30,12 @@ func (f followed) cause() string {
 // follow shows on stderr what happens to the stack of a cluster until the
 // operation that began with the status given is over.
 func (env *Env) follow(ctx context.Context, operator *cluster.Operator, s cluster.Summary, begun cluster.Status) (followed, error) {
-	var view progress = &lineProgress{out: env.Stderr, start: env.Now(), now: env.Now}
+	var view progress = newLineProgress(env.Stderr, env.Now)
 	if _, terminal := env.Columns(); terminal && env.Getenv("TERM") != "dumb" {
-		live := newLiveProgress(env.Stderr, env.Columns, s.ClusterName, begun, env.Now)
-		stop := live.spin()
-		defer stop()
-		view = live
+		view = newLiveProgress(env.Stderr, env.Columns, s.ClusterName, begun, env.Now)
 	}
+	stop := every(repaint, view.tick)
+	defer stop()
 	defer view.close()
 	var end followed
 	for event, err := range operator.Watch(ctx, s.CloudformationStackArn, begun) {
@@ -65,26 +66,102 @@ func failed(e *cluster.StackEvent) bool {
 // A progress shows events as they happen.
 type progress interface {
 	show(cluster.Event)
+	tick()  // time has passed
 	close() // may be called more than once
 }
 
-// lineProgress writes a line for each event, for logs and pipes.
-type lineProgress struct {
-	out   io.Writer
-	start time.Time
-	now   func() time.Time
+// every calls f until the function it returns is called.
+func every(d time.Duration, f func()) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				f()
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
 }
 
-func (p *lineProgress) close() {}
+// lineProgress writes lines, for logs and pipes: what is done, what failed and,
+// when that is all there was to say for a while, what it is waiting for. Times
+// are those of the events, counted from the first.
+type lineProgress struct {
+	mu     sync.Mutex
+	out    io.Writer
+	now    func() time.Time
+	first  time.Time
+	spoke  time.Time // when the last line was written
+	begun  []string  // what has begun and is not over, in that order
+	closed bool
+}
+
+// silence is how long no line may be written without a reason.
+const silence = 15 * time.Second
+
+func newLineProgress(out io.Writer, now func() time.Time) *lineProgress {
+	return &lineProgress{out: out, now: now, spoke: now()}
+}
+
+func (p *lineProgress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+}
+
+func (p *lineProgress) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.begun) == 0 || p.now().Sub(p.spoke) < silence {
+		return
+	}
+	p.write(p.now(), "waiting for "+strings.Join(p.begun, ", "))
+}
 
 func (p *lineProgress) show(e cluster.Event) {
-	at := fmt.Sprintf("%7.1fs ", p.now().Sub(p.start).Seconds())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first.IsZero() {
+		p.first = e.Time
+	}
+	name, over := "", true
 	switch {
 	case e.Boot != nil:
-		fmt.Fprintln(p.out, at+bootLine(e.Boot))
-	case e.Stack != nil:
-		fmt.Fprintln(p.out, at+stackLine(e))
+		name, over = "head node: "+e.Boot.Step, e.Boot.Status != "start"
+	case e.OfStack():
+		p.write(e.Time, stackLine(e))
+		return
+	default:
+		name, over = e.Stack.LogicalID, !strings.HasSuffix(e.Stack.Status, "_IN_PROGRESS")
 	}
+	i := slices.Index(p.begun, name)
+	switch {
+	case over && i >= 0:
+		p.begun = slices.Delete(p.begun, i, i+1)
+	case !over && i < 0:
+		p.begun = append(p.begun, name)
+	}
+	switch {
+	case !over:
+	case e.Boot != nil:
+		p.write(e.Time, bootLine(e.Boot))
+	default:
+		p.write(e.Time, stackLine(e))
+	}
+}
+
+func (p *lineProgress) write(at time.Time, text string) {
+	if p.first.IsZero() {
+		p.first = at
+	}
+	p.spoke = p.now()
+	fmt.Fprintf(p.out, "%7.1fs %s\n", max(at.Sub(p.first).Seconds(), 0), text)
 }
 
 func stackLine(e cluster.Event) string {

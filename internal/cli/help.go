@@ -91,10 +91,8 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "\n%s\n", text)
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprint(w, "\nCOMMANDS:\n")
-		for _, sub := range cmd.Commands() {
-			if !sub.Hidden {
-				fmt.Fprintf(w, "  %-28s %s\n", sub.Name(), sub.Short)
-			}
+		for _, sub := range inOrder(cmd) {
+			fmt.Fprintf(w, "  %-28s %s\n", sub.Name(), sub.Short)
 		}
 	}
 	options := false

@@ -68,26 +68,11 @@ func newLiveProgress(out io.Writer, columns func() (int, bool), name string, beg
 		resources: map[string]*liveResource{}, status: string(begun)}
 }
 
-// spin repaints until the function it returns is called.
-func (p *liveProgress) spin() (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(repaint)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				p.mu.Lock()
-				p.frame++
-				p.paint()
-				p.mu.Unlock()
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+func (p *liveProgress) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frame++
+	p.paint()
 }
 
 func (p *liveProgress) show(e cluster.Event) {

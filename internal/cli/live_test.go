@@ -133,3 +133,33 @@ func TestCutStyledCountsWhatIsSeen(t *testing.T) {
 		}
 	}
 }
+
+func TestLinesSayWhatIsWaitedForAfterASilence(t *testing.T) {
+	now := clustertest.Noon
+	var b strings.Builder
+	p := newLineProgress(&b, func() time.Time { return now })
+	event := func(id, status string) {
+		p.show(cluster.Event{Time: now, Stack: &cluster.StackEvent{StackID: "arn", LogicalID: id, ResourceType: "AWS::EC2::Instance", Status: status}})
+	}
+	event("A", "CREATE_IN_PROGRESS")
+	event("A", "CREATE_IN_PROGRESS")
+	event("B", "CREATE_IN_PROGRESS")
+	p.tick()
+	now = now.Add(16 * time.Second)
+	p.tick()
+	now = now.Add(time.Second)
+	p.tick()
+	event("B", "CREATE_COMPLETE")
+	now = now.Add(20 * time.Second)
+	p.tick()
+	p.close()
+	now = now.Add(20 * time.Second)
+	p.tick()
+	want := `   16.0s waiting for A, B
+   17.0s CREATE_COMPLETE      B (EC2::Instance)
+   37.0s waiting for A
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -10,7 +12,6 @@ import (
 // newRoot returns the program with its commands, in the order of its help.
 func newRoot(env *Env) *cobra.Command {
 	env.Stdout = &brokenPipe{Writer: env.Stdout}
-	cobra.EnableCommandSorting = false // a switch of the library's, for the order of the help
 	root := &cobra.Command{
 		Use:               "pcluster",
 		Long:              "pcluster creates and operates HPC clusters on AWS from one file, as AWS ParallelCluster 3 does.",
@@ -25,7 +26,7 @@ func newRoot(env *Env) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, RunE: func(*cobra.Command, []string) error { return errHelp }})
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(env.Stdout, cmd) })
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
-	root.AddCommand(
+	commands := []*cobra.Command{
 		newListClustersCmd(env, runListClusters),
 		newCreateClusterCmd(env, runCreateCluster),
 		newDeleteClusterCmd(env, runDeleteCluster),
@@ -35,11 +36,29 @@ func newRoot(env *Env) *cobra.Command {
 		newDescribeClusterInstancesCmd(env, runDescribeClusterInstances),
 		newSSHCmd(env, runSSH),
 		newVersionCmd(env, runVersion),
-	)
+	}
 	for _, extra := range env.Commands {
-		root.AddCommand(extra())
+		commands = append(commands, extra())
+	}
+	for i, c := range commands {
+		if c.Annotations == nil {
+			c.Annotations = map[string]string{}
+		}
+		c.Annotations[position] = fmt.Sprintf("%03d", i)
+		root.AddCommand(c)
 	}
 	return root
+}
+
+// position is the annotation that keeps commands in our order; by itself, the
+// library sorts them by name.
+const position = "position"
+
+// inOrder returns the commands below one that help shows.
+func inOrder(cmd *cobra.Command) []*cobra.Command {
+	list := slices.DeleteFunc(slices.Clone(cmd.Commands()), func(c *cobra.Command) bool { return c.Hidden })
+	slices.SortStableFunc(list, func(a, b *cobra.Command) int { return strings.Compare(a.Annotations[position], b.Annotations[position]) })
+	return list
 }
 
 // common are the options that commands share.

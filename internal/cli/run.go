@@ -140,9 +140,9 @@ func checkCommand(root *cobra.Command, args []string) error {
 		if c.Name() == args[0] {
 			return nil
 		}
-		if !c.Hidden {
-			names = append(names, c.Name())
-		}
+	}
+	for _, c := range inOrder(root) {
+		names = append(names, c.Name())
 	}
 	hint := ""
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {

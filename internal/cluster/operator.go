@@ -124,7 +124,7 @@ func New(cfg aws.Config, log *slog.Logger) *Operator {
 		Log:            log,
 		Now:            time.Now,
 		Random:         randomName,
-		Poll:           time.Second,
+		Poll:           500 * time.Millisecond,
 	}
 }
 

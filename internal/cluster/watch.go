@@ -73,7 +73,7 @@ func (o *Operator) Watch(ctx context.Context, stackID string, begun Status) iter
 			}
 			pause := o.Poll
 			if o.Now().Sub(started) > 2*time.Minute {
-				pause *= 3 // what takes that long is not in a hurry
+				pause *= 6 // what takes that long is not in a hurry
 			}
 			if err := sleep(ctx, pause); err != nil {
 				yield(Event{}, err)
