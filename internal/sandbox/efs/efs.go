@@ -85,6 +85,13 @@ func New(db *store.DB, id *region.Identity, dir string, net Network) (*Service, 
 		return nil, fmt.Errorf("file systems: %w", err)
 	}
 	go func() { _ = os.RemoveAll(filepath.Join(dir, trash)) }() // what a killed daemon was removing
+	for _, m := range s.mountTargets.All() {
+		if m.Description.LifeCycleState == types.LifeCycleStateCreating { // what it was creating
+			if _, err := s.attach(context.Background(), m); err != nil && code(err) == "" {
+				return nil, err
+			}
+		}
+	}
 	return s, nil
 }
 

@@ -26,6 +26,7 @@ var ctx = context.Background()
 type fakeNetwork struct {
 	subnets map[string][2]string // VPC, zone
 	eni     map[string][]string  // groups
+	die     bool                 // in the middle of creating an interface
 }
 
 func (n *fakeNetwork) DescribeSubnets(_ context.Context, in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error) {
@@ -45,6 +46,9 @@ func (n *fakeNetwork) CreateNetworkInterface(_ context.Context, in *ec2.CreateNe
 		return nil, wire.Errorf("InvalidGroup.NotFound", "The security group 'sg-none' does not exist")
 	}
 	id := fmt.Sprintf("eni-%d", len(n.eni))
+	if n.die {
+		panic("killed")
+	}
 	n.eni[id] = groups
 	out := &ec2types.NetworkInterface{NetworkInterfaceId: &id, PrivateIpAddress: in.PrivateIpAddress}
 	if out.PrivateIpAddress == nil {
@@ -278,5 +282,24 @@ func TestAccessPointStaysInside(t *testing.T) {
 	}
 	if files, _ := os.ReadDir(outside); len(files) != 0 {
 		t.Errorf("files outside: %v", files)
+	}
+}
+
+func TestMountTargetOfAKilledDaemonIsFinished(t *testing.T) {
+	dir, net := t.TempDir(), newNetwork()
+	s, stop := open(t, dir, net)
+	id := create(t, s, "t1")
+	net.die = true
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = s.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &id, SubnetId: aws.String("subnet-a"), SecurityGroups: []string{"sg-1"}})
+	}()
+	stop()
+	net.die = false
+	s, stop = open(t, dir, net)
+	defer stop()
+	out, err := s.DescribeMountTargets(ctx, &sdk.DescribeMountTargetsInput{FileSystemId: &id})
+	if err != nil || len(out.MountTargets) != 1 || out.MountTargets[0].LifeCycleState != types.LifeCycleStateAvailable || len(net.eni) != 1 {
+		t.Errorf("mount targets: %+v, %v; interfaces: %v", out, err, net.eni)
 	}
 }

@@ -2,6 +2,7 @@ package efs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -84,19 +85,17 @@ func (s *Service) createMountTarget(ctx context.Context, fsID, subnetID, address
 		}
 	}
 	id := region.NewID("fsmt")
-	eni, err := s.attach(ctx, fsID, id, subnet, address, groups)
-	if err != nil {
+	m := mountTarget{Groups: groups, Description: types.MountTargetDescription{
+		FileSystemId: &fsID, MountTargetId: &id, SubnetId: &subnetID, LifeCycleState: types.LifeCycleStateCreating,
+		AvailabilityZoneName: &zone, AvailabilityZoneId: subnet.AvailabilityZoneId, VpcId: subnet.VpcId, OwnerId: aws.String(s.id.Account()),
+	}}
+	if address != "" {
+		m.Description.IpAddress = &address
+	}
+	if err := s.mountTargets.Put(id, m); err != nil {
 		return mountTarget{}, err
 	}
-	m := mountTarget{Description: types.MountTargetDescription{
-		FileSystemId: &fsID, MountTargetId: &id, SubnetId: &subnetID, LifeCycleState: types.LifeCycleStateAvailable,
-		AvailabilityZoneName: &zone, AvailabilityZoneId: subnet.AvailabilityZoneId, VpcId: subnet.VpcId, OwnerId: aws.String(s.id.Account()),
-		IpAddress: eni.PrivateIpAddress, NetworkInterfaceId: eni.NetworkInterfaceId,
-	}}
-	for _, g := range eni.Groups {
-		m.Groups = append(m.Groups, aws.ToString(g.GroupId))
-	}
-	return m, s.mountTargets.Put(id, m)
+	return s.attach(ctx, m)
 }
 
 func conflict(message string) error {
@@ -115,16 +114,35 @@ func (s *Service) subnet(ctx context.Context, id string) (ec2types.Subnet, error
 	return out.Subnets[0], nil
 }
 
-// attach makes the network interface of a mount target.
-func (s *Service) attach(ctx context.Context, fsID, targetID string, subnet ec2types.Subnet, address string, groups []string) (*ec2types.NetworkInterface, error) {
-	in := &ec2.CreateNetworkInterfaceInput{
-		SubnetId: subnet.SubnetId, Groups: groups, Description: aws.String(fmt.Sprintf("EFS mount target for %s (%s)", fsID, targetID)),
+// attach makes the network interface of a mount target, whose row it completes,
+// or removes when there can be no interface. It may be called again after a
+// process died in it.
+func (s *Service) attach(ctx context.Context, m mountTarget) (mountTarget, error) {
+	id := *m.Description.MountTargetId
+	eni, err := s.createInterface(ctx, m)
+	if err != nil {
+		return mountTarget{}, errors.Join(err, s.mountTargets.Delete(id))
 	}
-	if address != "" {
-		if _, err := netip.ParseAddr(address); err != nil {
-			return nil, wire.Errorf("BadRequest", "Address %s does not fall within the subnet's address range", address)
+	return s.mountTargets.Update(id, func(m *mountTarget) error {
+		m.Description.LifeCycleState = types.LifeCycleStateAvailable
+		m.Description.IpAddress, m.Description.NetworkInterfaceId = eni.PrivateIpAddress, eni.NetworkInterfaceId
+		m.Groups = nil
+		for _, g := range eni.Groups {
+			m.Groups = append(m.Groups, aws.ToString(g.GroupId))
 		}
-		in.PrivateIpAddress = &address
+		return nil
+	})
+}
+
+func (s *Service) createInterface(ctx context.Context, m mountTarget) (*ec2types.NetworkInterface, error) {
+	d := m.Description
+	in := &ec2.CreateNetworkInterfaceInput{
+		SubnetId: d.SubnetId, Groups: m.Groups, ClientToken: d.MountTargetId, PrivateIpAddress: d.IpAddress,
+		Description: aws.String(fmt.Sprintf("EFS mount target for %s (%s)", *d.FileSystemId, *d.MountTargetId)),
+	}
+	address := aws.ToString(d.IpAddress)
+	if _, err := netip.ParseAddr(address); address != "" && err != nil {
+		return nil, wire.Errorf("BadRequest", "Address %s does not fall within the subnet's address range", address)
 	}
 	out, err := s.net.CreateNetworkInterface(ctx, in)
 	if err == nil {
@@ -132,11 +150,11 @@ func (s *Service) attach(ctx context.Context, fsID, targetID string, subnet ec2t
 	}
 	switch c := code(err); {
 	case strings.HasPrefix(c, "InvalidGroup") || strings.HasPrefix(c, "InvalidSecurityGroup"):
-		return nil, wire.Errorf("SecurityGroupNotFound", "One of the specified security groups %s does not exist in the subnet's VPC.", strings.Join(groups, ", "))
-	case strings.HasPrefix(c, "InvalidIPAddress.InUse"), c == "PrivateIpAddressInUse":
+		return nil, wire.Errorf("SecurityGroupNotFound", "One of the specified security groups %s does not exist in the subnet's VPC.", strings.Join(m.Groups, ", "))
+	case c == "InvalidIPAddress.InUse":
 		return nil, &wire.Error{Code: "IpAddressInUse", Message: "Address " + address + " is already in use.", Status: 409}
 	case c == "InsufficientFreeAddressesInSubnet":
-		return nil, &wire.Error{Code: "NoFreeAddressesInSubnet", Message: "No free addresses in subnet " + aws.ToString(subnet.SubnetId), Status: 409}
+		return nil, &wire.Error{Code: "NoFreeAddressesInSubnet", Message: "No free addresses in subnet " + aws.ToString(d.SubnetId), Status: 409}
 	case c == "InvalidParameterValue":
 		return nil, wire.Errorf("BadRequest", "Address %s does not fall within the subnet's address range", address)
 	}

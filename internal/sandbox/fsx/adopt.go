@@ -2,7 +2,6 @@ package fsx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -49,11 +48,8 @@ func (s *Service) adopt(ctx context.Context, id string, kind types.FileSystemTyp
 	default:
 		return fmt.Errorf("adopt file system %s: no file systems of type %s", id, kind)
 	}
-	if err := s.place(ctx, &d, subnetID, groups); err != nil {
+	if _, err := s.create(ctx, fileSystem{Description: d, Groups: groups}, subnetID); err != nil {
 		return fmt.Errorf("adopt file system %s: %w", id, err)
-	}
-	if err := s.add(fileSystem{Description: d}); err != nil {
-		return errors.Join(fmt.Errorf("adopt file system %s: %w", id, err), s.unplace(ctx, d))
 	}
 	return nil
 }

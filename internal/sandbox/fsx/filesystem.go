@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	sdk "github.com/aws/aws-sdk-go-v2/service/fsx"
 	"github.com/aws/aws-sdk-go-v2/service/fsx/types"
 
@@ -31,28 +30,56 @@ func (s *Service) describe(id string, kind types.FileSystemType, tags []types.Ta
 	}
 }
 
-// place puts a file system into a subnet.
-func (s *Service) place(ctx context.Context, d *types.FileSystem, subnetID string, groups []string) error {
+// create makes a file system in a subnet: first its row, then its directory and
+// its network interface.
+func (s *Service) create(ctx context.Context, f fileSystem, subnetID string) (fileSystem, error) {
 	out, err := s.net.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{subnetID}})
 	if err != nil && strings.HasPrefix(code(err), "InvalidSubnet") {
-		return invalidNetwork("The subnet ID '%s' does not exist", subnetID)
+		return f, invalidNetwork("The subnet ID '%s' does not exist", subnetID)
 	}
 	if err != nil {
-		return fmt.Errorf("subnet of file system: %w", err)
+		return f, fmt.Errorf("subnet of file system: %w", err)
 	}
-	eni, err := s.net.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-		SubnetId: &subnetID, Groups: groups, Description: aws.String("Created by Amazon FSx for " + *d.FileSystemId),
-		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeNetworkInterface,
-			Tags: []ec2types.Tag{{Key: aws.String("AWS:ARN"), Value: d.ResourceARN}}}},
+	f.Description.SubnetIds, f.Description.VpcId = []string{subnetID}, out.Subnets[0].VpcId
+	if err := s.fileSystems.Put(*f.Description.FileSystemId, f); err != nil {
+		return f, err
+	}
+	return s.place(ctx, f)
+}
+
+// place gives a file system its directory and network interface, or removes its
+// row when that cannot be. It may be called again after a process died in it.
+func (s *Service) place(ctx context.Context, f fileSystem) (fileSystem, error) {
+	d := f.Description
+	id := *d.FileSystemId
+	err := s.makeRoot(id)
+	var out *ec2.CreateNetworkInterfaceOutput
+	if err == nil {
+		out, err = s.net.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
+			SubnetId: &d.SubnetIds[0], Groups: f.Groups, ClientToken: &id, Description: aws.String("Created by Amazon FSx for " + id),
+		})
+		if c := code(err); strings.HasPrefix(c, "Invalid") || strings.HasPrefix(c, "Insufficient") {
+			err = invalidNetwork("%v", err)
+		}
+	}
+	if err != nil {
+		return f, errors.Join(err, s.fileSystems.Delete(id), s.discard(id))
+	}
+	return s.fileSystems.Update(id, func(f *fileSystem) error {
+		f.Description.NetworkInterfaceIds = []string{aws.ToString(out.NetworkInterface.NetworkInterfaceId)}
+		return nil
 	})
-	if err != nil && (strings.HasPrefix(code(err), "Invalid") || strings.HasPrefix(code(err), "Insufficient")) {
-		return invalidNetwork("%v", err)
+}
+
+// makeRoot makes the directory that is the root of a file system.
+func (s *Service) makeRoot(id string) error {
+	path := s.rootOf(id)
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("create file system %s: %w", id, err)
 	}
-	if err != nil {
-		return fmt.Errorf("network interface of file system: %w", err)
+	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
+		return fmt.Errorf("create file system %s: %w", id, err)
 	}
-	d.SubnetIds, d.VpcId = []string{subnetID}, out.Subnets[0].VpcId
-	d.NetworkInterfaceIds = []string{aws.ToString(eni.NetworkInterface.NetworkInterfaceId)}
 	return nil
 }
 
@@ -67,22 +94,6 @@ func (s *Service) unplace(ctx context.Context, d types.FileSystem) error {
 		if err != nil && code(err) != "InvalidNetworkInterfaceID.NotFound" {
 			return fmt.Errorf("network interface of %s: %w", *d.FileSystemId, err)
 		}
-	}
-	return nil
-}
-
-// add makes a file system's directory and row.
-func (s *Service) add(f fileSystem) error {
-	id := *f.Description.FileSystemId
-	path := filepath.Join(s.dir, id)
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return fmt.Errorf("create file system %s: %w", id, err)
-	}
-	if err := os.Chmod(path, 0o755); err != nil { // whatever the umask
-		return fmt.Errorf("create file system %s: %w", id, err)
-	}
-	if err := s.fileSystems.Put(id, f); err != nil {
-		return errors.Join(err, os.Remove(path))
 	}
 	return nil
 }
@@ -121,20 +132,18 @@ func (s *Service) CreateFileSystem(ctx context.Context, in *sdk.CreateFileSystem
 	if d.KmsKeyId = in.KmsKeyId; d.KmsKeyId == nil && strings.HasPrefix(string(config.DeploymentType), "PERSISTENT") {
 		d.KmsKeyId = aws.String(s.id.ARN("kms", "alias/aws/fsx"))
 	}
-	if err := s.place(ctx, &d, in.SubnetIds[0], in.SecurityGroupIds); err != nil {
-		return nil, err
-	}
-	f := fileSystem{Description: d, Token: aws.ToString(in.ClientRequestToken)}
+	f := fileSystem{Description: d, Token: aws.ToString(in.ClientRequestToken), Groups: in.SecurityGroupIds}
 	repo, imports := f.repository()
 	if imports {
 		f.Description.Lifecycle = types.FileSystemLifecycleCreating
 	}
-	if err := s.add(f); err != nil {
-		return nil, errors.Join(err, s.unplace(ctx, d))
+	if f, err = s.create(ctx, f, in.SubnetIds[0]); err != nil {
+		return nil, err
 	}
 	if imports {
 		s.connect(repo)
 	}
+	d = f.Description
 	d.Lifecycle = types.FileSystemLifecycleCreating
 	return &sdk.CreateFileSystemOutput{FileSystem: &d}, nil
 }

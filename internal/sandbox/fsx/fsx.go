@@ -81,6 +81,7 @@ type Service struct {
 type fileSystem struct {
 	Description types.FileSystem
 	Token       string
+	Groups      []string // that were asked for; the network interface has those it got
 }
 
 // An association is one row.
@@ -135,6 +136,11 @@ func (s *Service) Start(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.fileSystems.All() {
+		if len(f.Description.NetworkInterfaceIds) == 0 { // died while creating it
+			if _, err := s.place(ctx, f); err != nil {
+				continue
+			}
+		}
 		if repo, ok := f.repository(); ok {
 			s.connect(repo)
 		}

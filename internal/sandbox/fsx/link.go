@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	pathpkg "path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,18 +86,27 @@ type link struct {
 	done   chan struct{}
 	wake   chan struct{} // holds one token when there is work
 
-	mu    sync.Mutex
-	keys  map[string]bool // objects to look at, by the path that they have as files
-	paths map[string]bool // files to look at
-	trees map[string]bool // directories whose files to look at
-	all   bool            // look at everything: messages were missed
+	mu   sync.Mutex
+	work work
+}
+
+// work is what a link has been told to look at.
+type work struct {
+	keys  map[string]bool // objects, by the path that they have as files
+	paths map[string]bool // files
+	trees map[string]bool // directories whose files may be new
+	gone  map[string]bool // directories whose known files may be gone
+	all   bool            // everything: messages were missed
+}
+
+func newWork() work {
+	return work{keys: map[string]bool{}, paths: map[string]bool{}, trees: map[string]bool{}, gone: map[string]bool{}}
 }
 
 // connect starts the flow of a repository.
 func (s *Service) connect(repo repository) {
 	ctx, cancel := context.WithCancel(s.ctx)
-	l := &link{s: s, repo: repo, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1)}
-	l.reset()
+	l := &link{s: s, repo: repo, cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), work: newWork()}
 	s.linksMu.Lock()
 	if s.links[repo.id] != nil || ctx.Err() != nil {
 		s.linksMu.Unlock()
@@ -132,15 +142,15 @@ func (s *Service) objectChanged(bucket, key string, _ bool) {
 			continue
 		}
 		if path, ok := strings.CutPrefix(key, l.repo.prefix); ok && path != "" {
-			l.note(func() { l.keys[path] = true })
+			l.note(func(w *work) { w.keys[path] = true })
 		}
 	}
 }
 
 // note records work and wakes the link.
-func (l *link) note(record func()) {
+func (l *link) note(record func(*work)) {
 	l.mu.Lock()
-	record()
+	record(&l.work)
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -148,17 +158,13 @@ func (l *link) note(record func()) {
 	}
 }
 
-func (l *link) reset() {
-	l.keys, l.paths, l.trees, l.all = map[string]bool{}, map[string]bool{}, map[string]bool{}, false
-}
-
 // take returns the recorded work and forgets it.
-func (l *link) take() (keys, paths, trees []string, all bool) {
+func (l *link) take() work {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	keys, paths, trees, all = sorted(l.keys), sorted(l.paths), sorted(l.trees), l.all
-	l.reset()
-	return keys, paths, trees, all
+	w := l.work
+	l.work = newWork()
+	return w
 }
 
 func sorted(set map[string]bool) []string {
@@ -199,7 +205,7 @@ func (l *link) run(ctx context.Context) {
 			l.s.note(l.repo, passedOver)
 		}
 	} else {
-		l.note(func() { l.all = true })
+		l.note(func(w *work) { w.all = true })
 	}
 	for failed := false; ; {
 		select {
@@ -207,8 +213,7 @@ func (l *link) run(ctx context.Context) {
 			return
 		case <-l.wake:
 		}
-		keys, paths, trees, all := l.take()
-		err := l.carry(ctx, files, keys, paths, trees, all)
+		err := l.carry(ctx, files, l.take())
 		if ctx.Err() == nil && (err != nil || failed) {
 			l.s.note(l.repo, err)
 			failed = err != nil
@@ -249,49 +254,63 @@ func broken(err error) bool {
 
 // carry looks at objects and files that may have changed. One that cannot be
 // carried does not keep back the others.
-func (l *link) carry(ctx context.Context, files *files, keys, paths, trees []string, all bool) error {
+func (l *link) carry(ctx context.Context, files *files, w work) error {
 	var errs []error
 	try := func(err error) {
 		if err != nil && len(errs) < 10 {
 			errs = append(errs, err)
 		}
 	}
-	if all {
-		try(l.reconcile(ctx, files))
+	if w.all {
+		try(l.reconcile(ctx))
 	}
-	for _, key := range keys {
+	for _, key := range sorted(w.keys) {
 		try(l.importObject(ctx, files, key))
 	}
-	for _, tree := range trees {
+	for _, tree := range tops(sorted(w.trees)) {
 		try(files.walk(tree, func(path string) error {
 			try(l.exportFile(ctx, files, path))
 			return ctx.Err()
 		}))
-		for _, path := range l.s.syncedBelow(l.repo.id, tree) {
-			try(l.exportFile(ctx, files, path))
+	}
+	if len(w.gone) > 0 {
+		for _, path := range l.s.syncedBelow(l.repo.id, w.gone) {
+			w.paths[path] = true
 		}
 	}
-	for _, path := range paths {
+	for _, path := range sorted(w.paths) {
 		try(l.exportFile(ctx, files, path))
 	}
 	return errors.Join(errs...)
 }
 
-// reconcile looks at everything, after a time in which nobody watched.
-func (l *link) reconcile(ctx context.Context, files *files) error {
-	known := l.s.syncedBelow(l.repo.id, ".")
+// tops leaves out the directories that are below another of the sorted list.
+func tops(dirs []string) []string {
+	var out []string
+	for _, d := range dirs {
+		if n := len(out); n > 0 && (out[n-1] == "." || strings.HasPrefix(d, out[n-1]+"/")) {
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// reconcile notes everything, after a time in which nobody watched.
+func (l *link) reconcile(ctx context.Context) error {
+	everywhere := map[string]bool{".": true}
 	if len(l.repo.exports) > 0 {
-		l.note(func() { l.trees["."] = true })
+		l.note(func(w *work) { w.trees["."], w.gone["."] = true, true })
 	}
 	if len(l.repo.imports) == 0 {
 		return nil
 	}
-	for _, path := range known {
-		l.note(func() { l.keys[path] = true })
+	for _, path := range l.s.syncedBelow(l.repo.id, everywhere) {
+		l.note(func(w *work) { w.keys[path] = true })
 	}
 	return l.s.objects.Entries(ctx, l.repo.bucket, l.repo.prefix, func(e s3.Entry) error {
 		if !e.Modified.Before(l.repo.since) {
-			l.note(func() { l.keys[strings.TrimPrefix(e.Key, l.repo.prefix)] = true })
+			l.note(func(w *work) { w.keys[strings.TrimPrefix(e.Key, l.repo.prefix)] = true })
 		}
 		return nil
 	})
@@ -418,23 +437,27 @@ func (l *link) export(ctx context.Context, files *files, path string) error {
 
 func (l *link) row(path string) string { return l.repo.id + "/" + path }
 
-// syncedBelow returns the paths of a repository's known files below a directory.
-func (s *Service) syncedBelow(repo, dir string) []string {
-	prefix := repo + "/"
-	if dir != "." {
-		prefix += dir + "/"
-	}
+// syncedBelow returns the paths of a repository's known files below any of some
+// directories.
+func (s *Service) syncedBelow(repo string, dirs map[string]bool) []string {
 	var out []string
 	for _, row := range s.synced.Keys() {
-		if strings.HasPrefix(row, prefix) {
-			out = append(out, strings.TrimPrefix(row, repo+"/"))
+		path, ok := strings.CutPrefix(row, repo+"/")
+		if !ok {
+			continue
+		}
+		for dir := path; dir != "."; {
+			if dir = pathpkg.Dir(dir); dirs[dir] {
+				out = append(out, path)
+				break
+			}
 		}
 	}
 	return out
 }
 
 func (s *Service) forgetSynced(repo string) error {
-	for _, path := range s.syncedBelow(repo, ".") {
+	for _, path := range s.syncedBelow(repo, map[string]bool{".": true}) {
 		if err := s.synced.Delete(repo + "/" + path); err != nil {
 			return err
 		}

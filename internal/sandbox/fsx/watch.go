@@ -114,7 +114,7 @@ func (w *watcher) read() {
 func (w *watcher) event(wd int, mask uint32, name string) {
 	l := w.link
 	if mask&unix.IN_Q_OVERFLOW != 0 {
-		l.note(func() { l.trees["."] = true })
+		l.note(func(todo *work) { todo.trees["."], todo.gone["."] = true, true })
 		return
 	}
 	w.mu.Lock()
@@ -128,25 +128,25 @@ func (w *watcher) event(wd int, mask uint32, name string) {
 	}
 	p := path.Join(dir, name)
 	if mask&unix.IN_ISDIR == 0 {
-		if mask&unix.IN_CREATE == 0 { // a new file is told of again when it is closed
-			l.note(func() { l.paths[p] = true })
-		} else if w.linked(p) {
-			l.note(func() { l.paths[p] = true })
+		// A new file is told of again when it is closed.
+		if mask&unix.IN_CREATE == 0 || w.linked(p) {
+			l.note(func(todo *work) { todo.paths[p] = true })
 		}
 		return
 	}
 	switch {
 	case mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0:
 		w.drop(p)
+		if mask&unix.IN_MOVED_FROM != 0 {
+			l.note(func(todo *work) { todo.gone[p] = true })
+		}
 	case mask&(unix.IN_MOVED_TO|unix.IN_CREATE) != 0:
 		if err := w.add(p); err != nil {
 			l.s.note(l.repo, err)
 		}
-	default:
-		return
+		// Files may have come before the watch did.
+		l.note(func(todo *work) { todo.trees[p] = true })
 	}
-	// Files may have come or gone before the watch did.
-	l.note(func() { l.trees[p] = true })
 }
 
 // linked reports whether a created name is a further name of a file, which nobody
