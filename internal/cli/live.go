@@ -160,6 +160,9 @@ func (p *liveProgress) lines() []string {
 		return strings.Compare(a.name, b.name)
 	})
 	columns, _ := p.columns()
+	if columns == 0 { // a terminal that does not know
+		columns = 80
+	}
 	columns = max(columns, 20)
 	line := func(style, sign, text string) string {
 		return cutStyled(style+sign+reset+" "+text, columns-1)

@@ -57,7 +57,9 @@ const position = "position"
 // inOrder returns the commands below one that help shows.
 func inOrder(cmd *cobra.Command) []*cobra.Command {
 	list := slices.DeleteFunc(slices.Clone(cmd.Commands()), func(c *cobra.Command) bool { return c.Hidden })
-	slices.SortStableFunc(list, func(a, b *cobra.Command) int { return strings.Compare(a.Annotations[position], b.Annotations[position]) })
+	slices.SortStableFunc(list, func(a, b *cobra.Command) int {
+		return strings.Compare(a.Annotations[position], b.Annotations[position])
+	})
 	return list
 }
 

@@ -165,7 +165,7 @@ func (w *watcher) note(s *watchedStack, e StackEvent) {
 		w.ended = w.ended || s.root && !strings.HasSuffix(e.Status, "_IN_PROGRESS")
 	case e.ResourceType == "AWS::CloudFormation::Stack" && e.PhysicalID != "":
 		if !slices.ContainsFunc(w.stacks, func(s *watchedStack) bool { return s.id == e.PhysicalID }) {
-			w.stacks = append(w.stacks, &watchedStack{id: e.PhysicalID, began: true})
+			w.stacks = append(w.stacks, &watchedStack{id: e.PhysicalID})
 		}
 	case s.root && e.LogicalID == "HeadNode" && strings.HasPrefix(e.PhysicalID, "i-"):
 		w.headNode = e.PhysicalID
@@ -192,7 +192,7 @@ pages:
 				break pages
 			}
 			news = append(news, event)
-			if s.root && !s.began && event.ofStack() && event.Status == w.begun {
+			if !s.began && event.ofStack() && event.Status == w.begun {
 				s.began = true
 				break pages // what came before belongs to an earlier operation
 			}
@@ -202,7 +202,7 @@ pages:
 		}
 		in.NextToken = out.NextToken
 	}
-	if s.root && !s.began {
+	if !s.began {
 		return nil, nil // not recorded yet
 	}
 	s.lastSeen = newest

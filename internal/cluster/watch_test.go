@@ -137,6 +137,7 @@ func TestWatchFollowsNestedStacks(t *testing.T) {
 	cloud.Nest("demo-Queues", nested)
 	cloud.Next = []func(){
 		func() {
+			cloud.StackEvent(nested, "CREATE_IN_PROGRESS", "")
 			cloud.Event("demo", "Queues", nested, "AWS::CloudFormation::Stack", "CREATE_IN_PROGRESS", "")
 			cloud.Event(nested, "Template", "lt-1", "AWS::EC2::LaunchTemplate", "CREATE_COMPLETE", "")
 		},
@@ -148,6 +149,23 @@ func TestWatchFollowsNestedStacks(t *testing.T) {
 	}
 	got := strings.Join(follow(t, o, "demo", cluster.CreateInProgress), "\n")
 	if !strings.Contains(got, "Template CREATE_COMPLETE") || !strings.HasSuffix(got, "demo CREATE_COMPLETE") {
+		t.Error(got)
+	}
+
+	// The deletion of a nested stack does not tell of its creation either.
+	if _, err := o.Delete(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	cloud.Next = []func(){
+		func() { cloud.Event("demo", "Queues", nested, "AWS::CloudFormation::Stack", "DELETE_IN_PROGRESS", "") },
+		func() {
+			cloud.StackEvent(nested, "DELETE_IN_PROGRESS", "")
+			cloud.Event(nested, "Template", "lt-1", "AWS::EC2::LaunchTemplate", "DELETE_COMPLETE", "")
+		},
+		func() { cloud.StackEvent("demo", "DELETE_COMPLETE", "") },
+	}
+	got = strings.Join(follow(t, o, "demo", cluster.DeleteInProgress), "\n")
+	if strings.Contains(got, "CREATE_") || !strings.Contains(got, "Template DELETE_COMPLETE") {
 		t.Error(got)
 	}
 }
