@@ -176,15 +176,13 @@ func (s *Service) askFunction(r *resource.Request, requestType string) (*answer,
 // but sooner.
 var functionRetries = []time.Duration{time.Second, 2 * time.Second}
 
-// invoke runs the function until it returns without an error.
+// invoke runs the function until it returns without an error, or ctx has ended.
 func (s *Service) invoke(ctx context.Context, function string, payload []byte) error {
 	for attempt := 0; ; attempt++ {
-		out, err := s.cfg.Services.Lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(function), Payload: payload})
+		// The function may have more to do after its answer, so it is not cancelled.
+		out, err := s.cfg.Services.Lambda.Invoke(context.WithoutCancel(ctx), &lambda.InvokeInput{FunctionName: aws.String(function), Payload: payload})
 		switch {
 		case err != nil:
-			if ctx.Err() != nil {
-				return nil
-			}
 			return fmt.Errorf("invoke function %s: %w", function, err)
 		case out.FunctionError == nil:
 			return nil

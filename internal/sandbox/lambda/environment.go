@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,13 @@ import (
 // warmFor is how long an environment waits for its next event.
 const warmFor = 10 * time.Second
 
+// maxEnvironments bounds the processes of all functions, as a laptop has to carry
+// them. AWS allows a thousand.
+const maxEnvironments = 50
+
+// maxPayload is the size of events and answers that Lambda takes.
+const maxPayload = 6 << 20
+
 // initTimeout bounds the start of a runtime (Lambda's init phase).
 const initTimeout = 10 * time.Second
 
@@ -52,22 +60,20 @@ func (s *Service) Invoke(ctx context.Context, in *lambda.InvokeInput) (*lambda.I
 	if !json.Valid(payload) {
 		return nil, wire.Errorf("InvalidRequestContentException", "Could not parse request body into json")
 	}
+	if q := aws.ToString(in.Qualifier); q != "" && q != "$LATEST" {
+		return nil, &wire.Error{Code: "ResourceNotFoundException", Message: "Function not found: " + s.arn(f.Name) + ":" + q, Status: 404}
+	}
+	if len(payload) > maxPayload {
+		return nil, &wire.Error{Code: "RequestTooLargeException", Message: fmt.Sprintf("%d byte payload is too large for the Invoke operation (limit %d bytes)", len(payload), maxPayload), Status: 413}
+	}
 	switch in.InvocationType {
 	case types.InvocationTypeDryRun:
 		return &lambda.InvokeOutput{StatusCode: 204}, nil
 	case types.InvocationTypeEvent:
-		s.running.Add(1)
-		go func() {
-			defer s.running.Done()
-			if r, err := s.run(context.WithoutCancel(ctx), f, payload); err != nil {
-				s.cfg.Log.Error("invoke function", "function", f.Name, "err", err)
-			} else if r.failed != "" {
-				s.cfg.Log.Warn("function failed", "function", f.Name, "answer", string(r.payload))
-			}
-		}()
-		return &lambda.InvokeOutput{StatusCode: 202}, nil
+		return &lambda.InvokeOutput{StatusCode: 202}, s.queue(f, payload)
 	}
-	r, err := s.run(ctx, f, payload)
+	// A caller who goes away does not end the function.
+	r, err := s.run(context.WithoutCancel(ctx), f, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -108,13 +114,20 @@ func (s *Service) run(ctx context.Context, f function, payload []byte) (response
 		return response{}, err
 	}
 	r, healthy := e.invoke(ctx, payload)
-	s.ship(ctx, f, e.stream, r.log)
 	if healthy {
 		s.give(f, e)
 	} else {
-		e.stop()
+		s.drop(e)
 	}
 	return r, nil
+}
+
+// drop ends an environment for good.
+func (s *Service) drop(e *environment) {
+	e.stop()
+	s.mu.Lock()
+	delete(s.environments, e)
+	s.mu.Unlock()
 }
 
 // take returns an idle environment of the function as it is now, or a new one.
@@ -131,11 +144,28 @@ func (s *Service) take(ctx context.Context, f function) (*environment, error) {
 			s.mu.Unlock()
 			return e, nil
 		}
-		go e.stop()
+		go s.drop(e)
 		list = s.idle[f.Name]
 	}
+	if len(s.environments)+s.opening >= maxEnvironments {
+		s.mu.Unlock()
+		return nil, &wire.Error{Code: "TooManyRequestsException", Message: "Rate Exceeded.", Status: 429, Fields: map[string]string{"Reason": "ConcurrentInvocationLimitExceeded"}}
+	}
+	s.opening++
 	s.mu.Unlock()
-	return s.newEnvironment(ctx, f)
+	e, err := s.newEnvironment(ctx, f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opening--
+	if err != nil {
+		return nil, err
+	}
+	if s.closed { // meanwhile
+		go e.stop()
+		return nil, wire.Errorf("ServiceException", "The region is going down.")
+	}
+	s.environments[e] = true
+	return e, nil
 }
 
 // give keeps an environment warm for a while.
@@ -143,7 +173,7 @@ func (s *Service) give(f function, e *environment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if current, ok := s.functions.Get(f.Name); s.closed || !ok || current.Revision != e.revision {
-		go e.stop()
+		go s.drop(e)
 		return
 	}
 	s.idle[f.Name] = append(s.idle[f.Name], e)
@@ -151,7 +181,7 @@ func (s *Service) give(f function, e *environment) {
 		s.mu.Lock()
 		s.idle[f.Name] = slices.DeleteFunc(s.idle[f.Name], func(o *environment) bool { return o == e })
 		s.mu.Unlock()
-		e.stop()
+		s.drop(e)
 	})
 }
 
@@ -159,7 +189,7 @@ func (s *Service) give(f function, e *environment) {
 func (s *Service) retire(name string) {
 	for _, e := range s.idle[name] {
 		if e.expire.Stop() {
-			go e.stop()
+			go s.drop(e)
 		}
 	}
 	delete(s.idle, name)
@@ -183,13 +213,23 @@ type environment struct {
 	server   *http.Server
 	cmd      *exec.Cmd
 	exited   chan struct{}
+	opened   time.Time
+	initTook time.Duration // until the first event was taken; negative from the second on
+	memory   int           // MB, the most there was
+	ship     func(text string)
 
 	next     chan invocation // to the process
 	done     chan response   // from the process
 	stopOnce sync.Once
 
-	logMu sync.Mutex
-	log   strings.Builder
+	output *os.File // the pipe that the process prints to
+	marks  chan string
+	ended  chan struct{} // closed when all output is in the log, after the end of the process
+
+	logMu   sync.Mutex
+	log     strings.Builder // printed, and not shipped yet
+	tail    []byte          // the end of the running invocation's log
+	initErr []byte          // what the runtime said of its failure to start
 }
 
 // An invocation is one event under way.
@@ -217,10 +257,11 @@ func (s *Service) newEnvironment(ctx context.Context, f function) (*environment,
 		return nil, err
 	}
 	e := &environment{
-		f: f, arn: s.arn(f.Name), revision: f.Revision, listener: listener, exited: make(chan struct{}),
-		next: make(chan invocation), done: make(chan response, 1),
+		opened: time.Now(), f: f, arn: s.arn(f.Name), revision: f.Revision, listener: listener, exited: make(chan struct{}),
+		next: make(chan invocation), done: make(chan response, 1), marks: make(chan string, 1), ended: make(chan struct{}),
 		stream: s.now().UTC().Format("2006/01/02") + "/[$LATEST]" + region.Hex(32),
 	}
+	e.ship = func(text string) { s.ship(f, e.stream, text) }
 	e.server = &http.Server{Handler: e.runtimeAPI()}
 	go func() { _ = e.server.Serve(listener) }() // ends with stop
 	e.cmd = exec.Command(program)
@@ -235,16 +276,24 @@ func (s *Service) newEnvironment(ctx context.Context, f function) (*environment,
 		"AWS_ACCESS_KEY_ID=" + key, "AWS_SECRET_ACCESS_KEY=" + secret, "AWS_SESSION_TOKEN=" + token,
 		"AWS_ENDPOINT_URL=" + s.cfg.Endpoint(), "SSL_CERT_FILE=" + s.cfg.CABundle, "AWS_CA_BUNDLE=" + s.cfg.CABundle,
 	}, variables(f.Variables)...)
-	output, err := e.cmd.StdoutPipe()
+	output, input, err := os.Pipe()
 	if err == nil {
-		e.cmd.Stderr = e.cmd.Stdout
-		err = s.startProcess(e.cmd)
+		e.output = input
+		e.cmd.Stdout, e.cmd.Stderr = input, input
+		if err = s.startProcess(e.cmd); err != nil {
+			_, _ = output.Close(), input.Close()
+		}
 	}
 	if err != nil {
 		_ = e.server.Close()
 		return nil, &runtimeError{"Runtime.InvalidEntrypoint", err.Error()}
 	}
 	go e.collect(output)
+	go func() {
+		_ = e.cmd.Wait() // how it ended is in ProcessState
+		_ = input.Close()
+		close(e.exited)
+	}()
 	return e, nil
 }
 
@@ -259,15 +308,24 @@ type start struct {
 // (Pdeathsig), which must mean the daemon's end, and Go ends threads at will.
 func (s *Service) startProcesses() {
 	runtime.LockOSThread() // never unlocked: the thread goes with the goroutine
-	for st := range s.starts {
-		st.reply <- st.cmd.Start()
+	for {
+		select {
+		case st := <-s.starts:
+			st.reply <- st.cmd.Start()
+		case <-s.end:
+			return
+		}
 	}
 }
 
 func (s *Service) startProcess(cmd *exec.Cmd) error {
-	reply := make(chan error)
-	s.starts <- start{cmd, reply}
-	return <-reply
+	reply := make(chan error, 1)
+	select {
+	case s.starts <- start{cmd, reply}:
+		return <-reply
+	case <-s.end:
+		return errors.New("the region is going down")
+	}
 }
 
 func variables(m map[string]string) []string {
@@ -278,30 +336,95 @@ func variables(m map[string]string) []string {
 	return list
 }
 
-// collect keeps what the process prints, and notices its end.
-func (e *environment) collect(output io.Reader) {
+// mark begins a line that the service itself writes into the pipe, behind all
+// that the process has printed so far.
+const mark = "\x00lambda-mark "
+
+// collect keeps what the process prints.
+func (e *environment) collect(output io.ReadCloser) {
+	defer close(e.ended)
+	defer output.Close()
 	r := bufio.NewReader(output)
 	for {
 		line, err := r.ReadString('\n')
-		if line != "" {
-			e.logMu.Lock()
-			e.log.WriteString(line)
-			e.logMu.Unlock()
+		if text, id, marked := strings.Cut(line, mark); marked {
+			e.keep(text)
+			select {
+			case e.marks <- strings.TrimSuffix(id, "\n"):
+			default: // of one that gave up
+			}
+		} else {
+			e.keep(line)
 		}
 		if err != nil {
-			break
+			return
 		}
 	}
-	_ = e.cmd.Wait() // how it ended does not matter: it should not have
-	close(e.exited)
 }
 
-func (e *environment) takeLog() string {
+func (e *environment) keep(text string) {
+	if text == "" {
+		return
+	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
 	e.logMu.Lock()
 	defer e.logMu.Unlock()
+	e.log.WriteString(text)
+}
+
+// collected returns when all that the process printed before is in the log.
+func (e *environment) collected(id string) {
+	_, _ = e.output.WriteString(mark + id + "\n") // fails after the end of the process
+	deadline := time.After(time.Second)
+	for {
+		select {
+		case <-e.ended:
+			return
+		case got := <-e.marks:
+			if got == id {
+				return
+			}
+		case <-deadline:
+			return
+		}
+	}
+}
+
+// print adds a line of Lambda's own to the log.
+func (e *environment) print(format string, args ...any) {
+	e.logMu.Lock()
+	defer e.logMu.Unlock()
+	fmt.Fprintf(&e.log, format+"\n", args...)
+}
+
+// flush ships what was printed since the last time.
+func (e *environment) flush() {
+	e.logMu.Lock()
 	text := e.log.String()
 	e.log.Reset()
-	return text
+	e.tail = append(e.tail, text...)
+	if over := len(e.tail) - maxTail; over > 0 {
+		e.tail = slices.Clone(e.tail[over:])
+	}
+	e.logMu.Unlock()
+	if text != "" {
+		e.ship(text)
+	}
+}
+
+// peakMemory is the most memory that the process had so far, in MB.
+func (e *environment) peakMemory() int {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid)) // gone after a crash
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb := 0
+			_, _ = fmt.Sscan(rest, &kb)
+			return (kb + 1023) / 1024
+		}
+	}
+	return e.memory
 }
 
 // stop ends the process with all its children and the runtime API.
@@ -313,35 +436,101 @@ func (e *environment) stop() {
 	})
 }
 
+// flushEvery is how often the log of a running invocation is shipped.
+const flushEvery = time.Second
+
+// maxTail is how much of the log an invocation returns to callers that ask.
+const maxTail = 4096
+
 // invoke hands an event to the process and waits for the answer, the function's
 // timeout, or the end of the process. An environment is healthy when it can take
 // another event.
 func (e *environment) invoke(ctx context.Context, payload []byte) (r response, healthy bool) {
-	begin := time.Now()
-	inv := invocation{id: uuid.NewString(), payload: payload, deadline: begin.Add(time.Duration(e.f.Timeout) * time.Second)}
-	timeout := time.NewTimer(time.Until(inv.deadline))
-	defer timeout.Stop()
-	select {
-	case e.next <- inv:
+	inv := invocation{id: uuid.NewString(), payload: payload}
+	e.logMu.Lock()
+	e.tail = nil
+	e.logMu.Unlock()
+	startUp := time.NewTimer(initTimeout)
+	defer startUp.Stop()
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	var timeout <-chan time.Time
+	begin, next := time.Now(), e.next
+	offer := func() invocation { // the function's time counts from when it takes the event
+		offered := inv
+		offered.deadline = time.Now().Add(time.Duration(e.f.Timeout) * time.Second)
+		return offered
+	}
+	waiting := true
+	for waiting {
 		select {
+		case next <- offer():
+			next, begin = nil, time.Now()
+			if e.initTook == 0 {
+				e.initTook = begin.Sub(e.opened)
+			} else {
+				e.initTook = -1 // a warm start
+			}
+			e.print("START RequestId: %s Version: $LATEST", inv.id)
+			startUp.Stop()
+			timer := time.NewTimer(time.Duration(e.f.Timeout) * time.Second)
+			defer timer.Stop()
+			timeout = timer.C
 		case r = <-e.done:
-			healthy = true
+			healthy, waiting = true, false
 		case <-e.exited:
-			r = functionError("Runtime.ExitError", "RequestId: %s Error: Runtime exited without providing a reason", inv.id)
-		case <-timeout.C:
+			select {
+			case r = <-e.done: // it answered and ended
+			default:
+				r = e.exitError(inv.id, next == nil)
+			}
+			waiting = false
+		case <-timeout:
 			r = functionError("Sandbox.Timedout", "RequestId: %s Error: Task timed out after %d.00 seconds", inv.id, e.f.Timeout)
+			e.print("%s %s Task timed out after %d.00 seconds", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), inv.id, e.f.Timeout)
+			waiting = false
+		case <-startUp.C:
+			r = functionError("Sandbox.Timedout", "RequestId: %s Error: the runtime did not ask for an event in %s", inv.id, initTimeout)
+			waiting = false
 		case <-ctx.Done():
 			r = functionError("Sandbox.Failure", "RequestId: %s Error: %v", inv.id, ctx.Err())
+			waiting = false
+		case <-ticker.C:
+			e.flush()
 		}
-	case <-e.exited:
-		r = functionError("Runtime.ExitError", "RequestId: %s Error: Runtime exited before it asked for an event", inv.id)
-	case <-time.After(initTimeout):
-		r = functionError("Sandbox.Timedout", "RequestId: %s Error: the runtime did not ask for an event in %s", inv.id, initTimeout)
 	}
 	took := float64(time.Since(begin).Microseconds()) / 1000
-	r.log = fmt.Sprintf("START RequestId: %s Version: $LATEST\n%sEND RequestId: %s\nREPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\t\n",
-		inv.id, e.takeLog(), inv.id, inv.id, took, took+1, e.f.Memory)
+	e.collected(inv.id)
+	e.memory = e.peakMemory()
+	report := fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\tMax Memory Used: %d MB\t",
+		inv.id, took, math.Ceil(took), e.f.Memory, e.memory)
+	if e.initTook > 0 {
+		report += fmt.Sprintf("Init Duration: %.2f ms\t", float64(e.initTook.Microseconds())/1000)
+	}
+	e.print("END RequestId: %s\n%s", inv.id, report)
+	e.flush()
+	e.logMu.Lock()
+	defer e.logMu.Unlock()
+	r.log = string(e.tail)
 	return r, healthy
+}
+
+// exitError is the answer of a process that ended instead of answering. A runtime
+// that could not start has said why.
+func (e *environment) exitError(id string, began bool) response {
+	e.logMu.Lock()
+	said := e.initErr
+	e.logMu.Unlock()
+	switch how := e.cmd.ProcessState.String(); {
+	case !began && json.Valid(said):
+		return response{payload: said, failed: "Unhandled"}
+	case began:
+		e.print("RequestId: %s Error: Runtime exited with error: %s", id, how)
+		return functionError("Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: %s", id, how)
+	default:
+		e.print("INIT_REPORT Status: error\tError Type: Runtime.ExitError")
+		return functionError("Runtime.ExitError", "RequestId: %s Error: Runtime exited before it asked for an event: %s", id, how)
+	}
 }
 
 // runtimeAPI is the API that runtimes talk to (Lambda Developer Guide, "Using the
@@ -364,8 +553,8 @@ func (e *environment) runtimeAPI() http.Handler {
 	})
 	answer := func(failed string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(io.LimitReader(r.Body, 6<<20+1)) // Lambda's limit of responses
-			if err != nil || len(body) > 6<<20 {
+			body, err := io.ReadAll(io.LimitReader(r.Body, maxPayload+1))
+			if err != nil || len(body) > maxPayload {
 				w.WriteHeader(http.StatusRequestEntityTooLarge)
 				return
 			}
@@ -380,8 +569,9 @@ func (e *environment) runtimeAPI() http.Handler {
 	mux.HandleFunc("POST "+base+"invocation/{id}/error", answer("Unhandled"))
 	mux.HandleFunc("POST "+base+"init/error", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		e.print("init error: %s", body)
 		e.logMu.Lock()
-		e.log.WriteString("init error: " + string(body) + "\n")
+		e.initErr = body
 		e.logMu.Unlock()
 		w.WriteHeader(http.StatusAccepted)
 	})
@@ -390,8 +580,8 @@ func (e *environment) runtimeAPI() http.Handler {
 
 // ship puts an invocation's log into the function's group, which is made when
 // missing, as Lambda does. Logs that can't be kept do not fail the invocation.
-func (s *Service) ship(ctx context.Context, f function, stream, text string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+func (s *Service) ship(f function, stream, text string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	group := f.logGroup()
 	now := s.now().UnixMilli()

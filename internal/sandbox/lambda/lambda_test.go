@@ -4,17 +4,20 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
@@ -40,6 +43,14 @@ import (
 func main() {
 	lambda.Start(func(ctx context.Context, in map[string]string) (map[string]string, error) {
 		fmt.Println("got", in["do"])
+		if count := in["count"]; count != "" {
+			f, err := os.OpenFile(count, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return nil, err
+			}
+			f.WriteString(in["do"] + "\n")
+			f.Close()
+		}
 		switch in["do"] {
 		case "fail":
 			return nil, errors.New("no luck")
@@ -102,12 +113,17 @@ func (fixed) RoleCredentials(context.Context, string, string) (string, string, s
 
 func open(t *testing.T) *Service {
 	t.Helper()
+	return openOn(t, store.Memory())
+}
+
+func openOn(t *testing.T, db *store.DB) *Service {
+	t.Helper()
 	id := region.NewIdentity("", "")
 	l, err := logs.New(store.Memory(), id, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(store.Memory(), id, Config{
+	s, err := New(db, id, Config{
 		Dir: t.TempDir(), Objects: fixed{}, Credentials: fixed{}, Logs: l,
 		Endpoint: func() string { return "https://127.0.0.1:4566" }, CABundle: "/nowhere.pem",
 	})
@@ -209,5 +225,149 @@ func TestWhatIsNotAFunction(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(s.cfg.Dir, "unpack-*")); len(left) != 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// lines returns the lines of a file that may not be there yet.
+func lines(path string) []string {
+	data, _ := os.ReadFile(path)
+	return strings.Fields(string(data))
+}
+
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for range 5000 {
+		if holds() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("no %s", what)
+}
+
+func TestLogTellsStartEndAndReport(t *testing.T) {
+	s := open(t)
+	create(t, s, 3)
+	_, out := invoke(t, s, "work")
+	tail, err := base64.StdEncoding.DecodeString(aws.ToString(out.LogResult))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := regexp.MustCompile(`^START RequestId: (\S+) Version: \$LATEST
+got work
+END RequestId: \S+
+REPORT RequestId: \S+	Duration: [\d.]+ ms	Billed Duration: \d+ ms	Memory Size: 128 MB	Max Memory Used: [1-9]\d* MB	Init Duration: [\d.]+ ms	
+$`)
+	if !form.Match(tail) {
+		t.Errorf("log:\n%s", tail)
+	}
+	events, err := s.cfg.Logs.(*logs.Service).FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String("/aws/lambda/f")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(events.Events) != 4 || aws.ToString(events.Events[1].Message) != "got work" {
+		t.Errorf("events of the group: %v", events.Events)
+	}
+	if _, out := invoke(t, s, "work"); strings.Contains(aws.ToString(out.LogResult), base64.StdEncoding.EncodeToString([]byte("Init"))) {
+		t.Error("a warm start reports an init duration")
+	}
+}
+
+func TestEventThatNobodyWaitsForIsTriedThreeTimes(t *testing.T) {
+	s := open(t)
+	s.retries = []time.Duration{time.Millisecond, time.Millisecond}
+	create(t, s, 3)
+	for do, want := range map[string]int{"fail": 3, "work": 1} {
+		count := filepath.Join(t.TempDir(), "count")
+		out, err := s.Invoke(t.Context(), &lambda.InvokeInput{
+			FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"do": "` + do + `", "count": "` + count + `"}`),
+		})
+		if err != nil || out.StatusCode != 202 {
+			t.Fatalf("Invoke: %v, %v", out, err)
+		}
+		waitFor(t, "end of the event", func() bool { return s.events.Len() == 0 })
+		if got := lines(count); len(got) != want {
+			t.Errorf("%s: tried %d times, want %d", do, len(got), want)
+		}
+	}
+}
+
+func TestEventUnderWaySurvivesTheService(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "region.db")
+	db, err := store.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openOn(t, db)
+	create(t, s, 900)
+	count := filepath.Join(t.TempDir(), "count")
+	if _, err := s.Invoke(t.Context(), &lambda.InvokeInput{
+		FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"do": "hang", "count": "` + count + `"}`),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "event at work", func() bool { return len(lines(count)) == 1 })
+	done := make(chan struct{})
+	go func() { s.Close(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close waits for a function that hangs")
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if db, err = store.Open(path); err != nil {
+		t.Fatal(err)
+	}
+	dir := s.cfg.Dir
+	s, err = New(db, region.NewIdentity("", ""), Config{Dir: dir, Objects: fixed{}, Credentials: fixed{}, Logs: s.cfg.Logs, Endpoint: func() string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start(t.Context())
+	waitFor(t, "second try", func() bool { return len(lines(count)) == 2 })
+	s.Close()
+	_ = db.Close()
+}
+
+func TestOldCodeIsRemoved(t *testing.T) {
+	s := open(t)
+	create(t, s, 3)
+	var other bytes.Buffer
+	z := zip.NewWriter(&other)
+	if w, err := z.Create("bootstrap"); err != nil {
+		t.Fatal(err)
+	} else if _, err := w.Write([]byte("#!/bin/sh\nexit 7\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.UpdateFunctionCode(t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: aws.String("f"), ZipFile: other.Bytes()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, out := invoke(t, s, "work"); !strings.Contains(string(out.Payload), "bootstrap") {
+		t.Errorf("a bootstrap that cannot be executed: %s", out.Payload)
+	}
+	s.pruneCode()
+	if dirs, _ := filepath.Glob(filepath.Join(s.cfg.Dir, "*")); len(dirs) != 1 {
+		t.Errorf("code: %v", dirs)
+	}
+	if _, err := s.DeleteFunction(t.Context(), &lambda.DeleteFunctionInput{FunctionName: aws.String("f")}); err != nil {
+		t.Fatal(err)
+	}
+	if dirs, _ := filepath.Glob(filepath.Join(s.cfg.Dir, "*")); len(dirs) != 0 {
+		t.Errorf("code after the deletion: %v", dirs)
+	}
+}
+
+func TestOnlyTheLatestVersionExists(t *testing.T) {
+	s := open(t)
+	create(t, s, 3)
+	_, err := s.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("f"), Qualifier: aws.String("prod")})
+	var api smithy.APIError
+	if !errors.As(err, &api) || api.ErrorCode() != "ResourceNotFoundException" {
+		t.Errorf("Invoke of a version: %v", err)
 	}
 }

@@ -75,11 +75,20 @@ type Service struct {
 
 	functions *store.Table[function]
 
-	mu      sync.Mutex // held over changes of functions, and over idle
-	idle    map[string][]*environment
-	closed  bool
-	running sync.WaitGroup // invocations that nobody waits for
-	starts  chan start
+	events  *store.Table[event]
+	retries []time.Duration // pauses before events are tried again
+
+	codeMu sync.Mutex // held while code is unpacked or removed
+
+	mu           sync.Mutex // held over changes of functions, and over what follows
+	idle         map[string][]*environment
+	environments map[*environment]bool // all with a process
+	opening      int                   // that will be environments
+	closed       bool
+
+	queued sync.WaitGroup // events that are worked on
+	end    chan struct{}  // closed when the service is
+	starts chan start
 }
 
 // A function is a row; its key is its name.
@@ -115,31 +124,42 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	events, err := store.NewTable[event](db, "lambda.events")
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Service{id: id, cfg: cfg, now: time.Now, functions: functions, idle: map[string][]*environment{}, starts: make(chan start)}
+	s := &Service{
+		id: id, cfg: cfg, now: time.Now, functions: functions, events: events, retries: pauses(),
+		idle: map[string][]*environment{}, environments: map[*environment]bool{}, end: make(chan struct{}), starts: make(chan start),
+	}
+	s.pruneCode()
 	go s.startProcesses()
 	return s, nil
 }
 
-// Close ends all processes of functions.
+// Close ends all processes of functions, in the middle of an event if need be.
+// Events that nobody waits for are worked on again when the region is next up.
 func (s *Service) Close() {
 	s.mu.Lock()
-	s.closed = true
-	var all []*environment
-	for _, list := range s.idle {
-		all = append(all, list...)
+	if s.closed {
+		s.mu.Unlock()
+		return
 	}
+	s.closed = true
+	close(s.end)
+	all := slices.Collect(maps.Keys(s.environments))
 	s.idle = map[string][]*environment{}
 	s.mu.Unlock()
 	for _, e := range all {
 		e.stop()
 	}
-	s.running.Wait()
+	s.queued.Wait()
 }
 
 func (s *Service) arn(name string) string { return s.id.ARN("lambda", "function:"+name) }
@@ -197,16 +217,19 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambda.CreateFunctionI
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, taken := s.functions.Get(f.Name); taken {
-		return nil, &wire.Error{Code: "ResourceConflictException", Message: "Function already exist: " + f.Name, Status: 409}
+	s.codeMu.Lock()
+	defer s.codeMu.Unlock()
+	taken := &wire.Error{Code: "ResourceConflictException", Message: "Function already exist: " + f.Name, Status: 409}
+	if _, exists := s.functions.Get(f.Name); exists {
+		return nil, taken
 	}
 	if err := s.keepCode(ctx, &f, in.Code.ZipFile, in.Code.S3Bucket, in.Code.S3Key, in.Code.S3ObjectVersion); err != nil {
 		return nil, err
 	}
-	if err := s.functions.Put(f.Name, f); err != nil {
+	if ok, err := s.functions.Insert(f.Name, f); err != nil {
 		return nil, err
+	} else if !ok {
+		return nil, taken
 	}
 	c := s.configuration(f)
 	return &lambda.CreateFunctionOutput{
@@ -387,19 +410,29 @@ func (s *Service) ListFunctions(_ context.Context, in *lambda.ListFunctionsInput
 // UpdateFunctionCode replaces a function's code; invocations under way end with
 // the old one.
 func (s *Service) UpdateFunctionCode(ctx context.Context, in *lambda.UpdateFunctionCodeInput) (*lambda.UpdateFunctionCodeOutput, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.codeMu.Lock()
+	defer s.codeMu.Unlock()
 	f, err := s.find(in.FunctionName)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.keepCode(ctx, &f, in.ZipFile, in.S3Bucket, in.S3Key, in.S3ObjectVersion); err != nil {
 		return nil, err
 	}
 	if len(in.Architectures) > 0 {
 		f.Architecture = in.Architectures[0]
 	}
-	if err := s.keepCode(ctx, &f, in.ZipFile, in.S3Bucket, in.S3Key, in.S3ObjectVersion); err != nil {
-		return nil, err
+	if in.DryRun {
+		c := s.configuration(f)
+		return &lambda.UpdateFunctionCodeOutput{FunctionName: c.FunctionName, FunctionArn: c.FunctionArn, CodeSha256: c.CodeSha256, CodeSize: c.CodeSize, Version: c.Version}, nil
 	}
-	if err := s.functions.Put(f.Name, f); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err = s.functions.Update(f.Name, func(row *function) error {
+		row.Architecture, row.CodeSHA256, row.CodeSize, row.Modified, row.Revision = f.Architecture, f.CodeSHA256, f.CodeSize, f.Modified, f.Revision
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.retire(f.Name)
@@ -464,6 +497,8 @@ func (s *Service) UpdateFunctionConfiguration(_ context.Context, in *lambda.Upda
 
 // DeleteFunction deletes a function. Its log group stays, as on AWS.
 func (s *Service) DeleteFunction(_ context.Context, in *lambda.DeleteFunctionInput) (*lambda.DeleteFunctionOutput, error) {
+	s.codeMu.Lock()
+	defer s.codeMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, err := s.find(in.FunctionName)
@@ -482,6 +517,25 @@ func (s *Service) DeleteFunction(_ context.Context, in *lambda.DeleteFunctionInp
 		}
 	}
 	return &lambda.DeleteFunctionOutput{}, nil
+}
+
+// pruneCode removes code that no function has any more: that of earlier versions,
+// which their last invocations may have needed, and what a killed daemon had
+// begun to unpack.
+func (s *Service) pruneCode() {
+	used := map[string]bool{}
+	for _, f := range s.functions.All() {
+		used[s.codeDir(f)] = true
+	}
+	dirs, _ := filepath.Glob(filepath.Join(s.cfg.Dir, "*-*"))
+	for _, dir := range dirs {
+		if used[dir] {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			s.cfg.Log.Warn("remove code", "dir", dir, "err", err)
+		}
+	}
 }
 
 // AddPermission adds a statement to a function's resource policy.
