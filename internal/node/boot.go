@@ -102,7 +102,7 @@ func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
 	if n.self, err = identify(ctx, imds.NewFromConfig(cfg)); err != nil {
 		return n, err
 	}
-	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamodb.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg)
+	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamoClient(cfg), secretsmanager.NewFromConfig(cfg)
 	n.ec2, n.stack, n.fsx = ec2.NewFromConfig(cfg), cloudformation.NewFromConfig(cfg), fsx.NewFromConfig(cfg)
 	n.slurm = &slurm.Client{Run: slurm.Exec}
 	n.mounts = &storage.Mounter{Own: told.NodeType == spec.Head}

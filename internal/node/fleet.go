@@ -13,7 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -56,7 +55,7 @@ func runFleet(ctx context.Context, h *Host) error {
 	if err != nil {
 		return fmt.Errorf("policy of the fleet: %w", err)
 	}
-	dynamo := dynamodb.NewFromConfig(cfg)
+	dynamo := dynamoClient(cfg)
 	d := &fleet.Daemon{
 		Scheduler: &slurm.Client{Run: slurm.Exec},
 		Cloud: &fleet.EC2{
@@ -139,7 +138,7 @@ func fleetStatus(ctx context.Context, h *Host, out io.Writer, args []string) err
 	if err != nil {
 		return err
 	}
-	item := &fleet.StatusItem{DynamoDB: dynamodb.NewFromConfig(cfg), Table: told.DynamoDBTable}
+	item := &fleet.StatusItem{DynamoDB: dynamoClient(cfg), Table: told.DynamoDBTable}
 	now, err := item.Get(ctx)
 	if err != nil {
 		return err

@@ -124,9 +124,6 @@ func (n *node) headSteps() []steps.Step {
 
 // startLogs begins to ship logs, if the cluster has a log group.
 func (n *node) startLogs(ctx context.Context) error {
-	if err := n.systemctl(ctx, "enable", "--quiet", unitBoot); err != nil {
-		return err
-	}
 	if n.spec.LogRotationEnabled != "false" && n.exists("/etc/logrotate.d") {
 		if err := n.write("/etc/logrotate.d/parallelcluster", 0o644, rootUser, rotation(n.spec.NodeType)); err != nil {
 			return err

@@ -199,21 +199,3 @@ func (h *Host) systemctl(ctx context.Context, args ...string) error {
 	_, err := h.Run(ctx, "systemctl", args...)
 	return err
 }
-
-// start starts a unit now and at every boot.
-func (h *Host) start(ctx context.Context, unit string) error {
-	if err := h.systemctl(ctx, "enable", "--quiet", unit); err != nil {
-		return err
-	}
-	return h.systemctl(ctx, "restart", unit)
-}
-
-// hasUnit says whether systemd knows a unit.
-func (h *Host) hasUnit(unit string) bool {
-	for _, dir := range []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/system"} {
-		if h.exists(filepath.Join(dir, unit)) {
-			return true
-		}
-	}
-	return false
-}

@@ -197,6 +197,7 @@ func (f fakeSecrets) GetSecretValue(_ context.Context, in *secretsmanager.GetSec
 
 func TestMungeKey(t *testing.T) {
 	h, ran := testHost(t)
+	put(t, h, "/usr/lib/systemd/system/munge.service", "")
 	if err := h.makeMungeKey(t.Context(), nil, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -268,6 +269,39 @@ func TestSlurmConfigurationKeepsWhatUsersChanged(t *testing.T) {
 		if target, err := os.Readlink(h.path(slurm.ConfDir + "/scripts/" + kind + "/90_pcluster_noop")); err != nil || !h.exists(target) {
 			t.Errorf("%s: %s, %v", kind, target, err)
 		}
+	}
+}
+
+func TestUnitsAreReadAgainOnlyIfNeeded(t *testing.T) {
+	h, ran := testHost(t)
+	put(t, h, "/usr/lib/systemd/system/slurmd.service", "the distribution's")
+	need := "NeedDaemonReload=no\n"
+	h.Run = func(_ context.Context, name string, args ...string) (string, error) {
+		*ran = append(*ran, strings.Join(append([]string{name}, args...), " "))
+		return need, nil
+	}
+	units := append(everywhereUnits(), computeUnits()...)
+	install := func() []string {
+		*ran = nil
+		if err := h.installUnits(t.Context(), units); err != nil {
+			t.Fatal(err)
+		}
+		return *ran
+	}
+	ask := "systemctl show --property=NeedDaemonReload slurmd.service"
+	if got := install(); !slices.Equal(got, []string{ask}) {
+		t.Errorf("at first: %v", got)
+	}
+	if got := install(); len(got) > 0 {
+		t.Errorf("with nothing changed: %v", got)
+	}
+	put(t, h, unitDir+"slurmd.service", "older")
+	need = "NeedDaemonReload=yes\n"
+	if got := install(); !slices.Equal(got, []string{ask, "systemctl daemon-reload"}) {
+		t.Errorf("with another unit loaded: %v", got)
+	}
+	if target, err := os.Readlink(h.path(unitDir + "multi-user.target.wants/slurmd.service")); err != nil || target != unitDir+"slurmd.service" {
+		t.Errorf("slurmd is not enabled: %s, %v", target, err)
 	}
 }
 

@@ -221,7 +221,7 @@ func (h *Host) lastLines(path string) string {
 // in whole seconds, and waits for a boot that it may have missed.
 func (h *Host) startNodeDaemon(ctx context.Context, name string, self *Identity) error {
 	options := "-N " + name
-	if help, err := h.Run(ctx, slurm.Prefix+"/sbin/slurmd", "-h"); err == nil && strings.Contains(help, "--instance-id") {
+	if help, err := h.Run(ctx, "sh", "-c", slurm.Prefix+"/sbin/slurmd -h 2>&1"); err == nil && strings.Contains(help, "--instance-id") {
 		options += " --instance-id=" + self.InstanceID + " --instance-type=" + self.InstanceType
 	}
 	write := func(options string) error {

@@ -1,8 +1,8 @@
 package node
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -99,14 +99,71 @@ func computeUnits() []unit {
 	}}
 }
 
-// installUnits writes units and makes systemd read them.
+// installUnits writes units, to be started at every boot from now on. systemd reads
+// a unit when it first hears of it; only those that it knows in another form make it
+// read all of them again, which would be a good part of a node's boot.
 func (h *Host) installUnits(ctx context.Context, units []unit) error {
-	var errs []error
+	var known []string
 	for _, u := range units {
-		errs = append(errs, h.write("/etc/systemd/system/"+u.name, 0o644, rootUser, u.content()))
+		path := unitDir + u.name
+		if old, err := h.read(path); err == nil && bytes.Equal(old, u.content()) {
+			continue
+		}
+		if h.hasUnit(u.name) {
+			known = append(known, u.name)
+		}
+		if err := h.write(path, 0o644, rootUser, u.content()); err != nil {
+			return err
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	for _, u := range units {
+		if err := h.enable(u.name); err != nil {
+			return err
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	state, err := h.Run(ctx, "systemctl", append([]string{"show", "--property=NeedDaemonReload"}, known...)...)
+	if err != nil {
 		return err
 	}
-	return h.systemctl(ctx, "daemon-reload")
+	if strings.Contains(state, "=yes") {
+		return h.systemctl(ctx, "daemon-reload")
+	}
+	return nil
+}
+
+const unitDir = "/etc/systemd/system/"
+
+// enable has a unit started at every boot, as systemctl enable does, but without
+// making systemd read all units again.
+func (h *Host) enable(unit string) error {
+	for _, dir := range unitDirs {
+		if h.exists(dir + unit) {
+			return h.link(dir+unit, unitDir+"multi-user.target.wants/"+unit)
+		}
+	}
+	return fmt.Errorf("systemd has no unit %s", unit)
+}
+
+// start starts a unit now and at every boot. One that runs is started anew.
+func (h *Host) start(ctx context.Context, unit string) error {
+	if err := h.enable(unit); err != nil {
+		return err
+	}
+	return h.systemctl(ctx, "restart", unit)
+}
+
+// unitDirs are where systemd looks for units, the first one first.
+var unitDirs = []string{unitDir, "/run/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"}
+
+// hasUnit says whether systemd knows a unit.
+func (h *Host) hasUnit(unit string) bool {
+	for _, dir := range unitDirs {
+		if h.exists(dir + unit) {
+			return true
+		}
+	}
+	return false
 }
