@@ -72,7 +72,7 @@ func (n *fakeNetwork) ModifyNetworkInterfaceAttribute(_ context.Context, in *ec2
 
 func newNetwork() *fakeNetwork {
 	return &fakeNetwork{eni: map[string][]string{}, subnets: map[string][2]string{
-		"subnet-a": {"vpc-1", "us-east-1a"}, "subnet-a2": {"vpc-1", "us-east-1a"}, "subnet-b": {"vpc-1", "us-east-1b"}, "subnet-x": {"vpc-2", "us-east-1c"},
+		"subnet-0aaaaaaa": {"vpc-1", "us-east-1a"}, "subnet-a2": {"vpc-1", "us-east-1a"}, "subnet-b": {"vpc-1", "us-east-1b"}, "subnet-x": {"vpc-2", "us-east-1c"},
 	}}
 }
 
@@ -141,7 +141,7 @@ func TestFileSystemLives(t *testing.T) {
 	_, err = s.CreateFileSystem(ctx, &sdk.CreateFileSystemInput{CreationToken: aws.String("t1")})
 	wantCode(t, err, "FileSystemAlreadyExists")
 
-	target, err := s.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &id, SubnetId: aws.String("subnet-a"), SecurityGroups: []string{"sg-1"}})
+	target, err := s.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &id, SubnetId: aws.String("subnet-0aaaaaaa"), SecurityGroups: []string{"sg-01111111"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestSettingsSurviveRestart(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := open(t, dir, newNetwork())
 	id := create(t, s, "t1")
-	if err := s.AdoptFileSystem(ctx, "fs-0123456789abcdef0", "adopted", "subnet-b", []string{"sg-1"}); err != nil {
+	if err := s.AdoptFileSystem(ctx, "fs-0123456789abcdef0", "adopted", "subnet-b", []string{"sg-01111111"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.PutLifecycleConfiguration(ctx, &sdk.PutLifecycleConfigurationInput{FileSystemId: &id, LifecyclePolicies: []types.LifecyclePolicy{{TransitionToIA: types.TransitionToIARulesAfter30Days}}}); err != nil {
@@ -292,7 +292,7 @@ func TestMountTargetOfAKilledDaemonIsFinished(t *testing.T) {
 	net.die = true
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = s.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &id, SubnetId: aws.String("subnet-a"), SecurityGroups: []string{"sg-1"}})
+		_, _ = s.CreateMountTarget(ctx, &sdk.CreateMountTargetInput{FileSystemId: &id, SubnetId: aws.String("subnet-0aaaaaaa"), SecurityGroups: []string{"sg-01111111"}})
 	}()
 	stop()
 	net.die = false

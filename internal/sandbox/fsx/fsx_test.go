@@ -29,7 +29,7 @@ var ctx = context.Background()
 type fakeNetwork struct{ eni map[string]bool }
 
 func (n *fakeNetwork) DescribeSubnets(_ context.Context, in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error) {
-	if in.SubnetIds[0] != "subnet-a" {
+	if in.SubnetIds[0] != "subnet-0aaaaaaa" {
 		return nil, wire.Errorf("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", in.SubnetIds[0])
 	}
 	return &ec2.DescribeSubnetsOutput{Subnets: []ec2types.Subnet{{SubnetId: &in.SubnetIds[0], VpcId: aws.String("vpc-1"), AvailabilityZone: aws.String("us-east-1a")}}}, nil
@@ -98,7 +98,7 @@ func (w *world) put(key, body string, meta map[string]string) {
 
 func (w *world) create() string {
 	w.t.Helper()
-	out, err := w.CreateFileSystem(ctx, &sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-a"}, StorageCapacity: aws.Int32(1200),
+	out, err := w.CreateFileSystem(ctx, &sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-0aaaaaaa"}, StorageCapacity: aws.Int32(1200),
 		LustreConfiguration: &types.CreateFileSystemLustreConfiguration{DeploymentType: types.LustreDeploymentTypePersistent2, PerUnitStorageThroughput: aws.Int32(250)}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -241,7 +241,7 @@ func TestFileSystemLives(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	lustre := func(capacity int32, storage types.StorageType, c types.CreateFileSystemLustreConfiguration) sdk.CreateFileSystemInput {
-		return sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-a"}, StorageCapacity: &capacity, StorageType: storage, LustreConfiguration: &c}
+		return sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-0aaaaaaa"}, StorageCapacity: &capacity, StorageType: storage, LustreConfiguration: &c}
 	}
 	for name, tt := range map[string]struct {
 		in   sdk.CreateFileSystemInput
@@ -257,7 +257,7 @@ func TestRefusals(t *testing.T) {
 		"import from no bucket":               {lustre(1200, "", types.CreateFileSystemLustreConfiguration{ImportPath: aws.String("s3://none/x")}), "InvalidImportPath"},
 		"export without import":               {lustre(1200, "", types.CreateFileSystemLustreConfiguration{ExportPath: aws.String("s3://data/x")}), "BadRequest"},
 		"no such subnet":                      {sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-x"}, StorageCapacity: aws.Int32(1200)}, "InvalidNetworkSettings"},
-		"no such group":                       {sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-a"}, SecurityGroupIds: []string{"sg-none"}, StorageCapacity: aws.Int32(1200)}, "InvalidNetworkSettings"},
+		"no such group":                       {sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-0aaaaaaa"}, SecurityGroupIds: []string{"sg-none"}, StorageCapacity: aws.Int32(1200)}, "InvalidNetworkSettings"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.CreateFileSystem(ctx, &tt.in)

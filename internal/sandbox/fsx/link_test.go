@@ -258,7 +258,7 @@ func TestFileSystemWithImportPath(t *testing.T) {
 	needRoot(t)
 	w := newWorld(t, t.TempDir())
 	w.put("in/a", "1", nil)
-	out, err := w.CreateFileSystem(ctx, &sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-a"}, StorageCapacity: aws.Int32(1200),
+	out, err := w.CreateFileSystem(ctx, &sdk.CreateFileSystemInput{FileSystemType: types.FileSystemTypeLustre, SubnetIds: []string{"subnet-0aaaaaaa"}, StorageCapacity: aws.Int32(1200),
 		LustreConfiguration: &types.CreateFileSystemLustreConfiguration{DeploymentType: types.LustreDeploymentTypeScratch1, ImportPath: aws.String("s3://data/in"),
 			ExportPath: aws.String("s3://data/out"), AutoImportPolicy: types.AutoImportPolicyTypeNewChanged}})
 	if err != nil {
@@ -308,7 +308,7 @@ func TestAdopted(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for id, kind := range map[string]types.VolumeType{"fsvol-0123456789abcdef0": types.VolumeTypeOpenzfs, "fsvol-0123456789abcdef1": types.VolumeTypeOntap} {
 		for range 2 {
-			if err := w.AdoptVolume(ctx, id, kind, "v", "subnet-a", nil); err != nil {
+			if err := w.AdoptVolume(ctx, id, kind, "v", "subnet-0aaaaaaa", nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -327,7 +327,7 @@ func TestAdopted(t *testing.T) {
 	if id, ok := w.ByDNSName(*svms.StorageVirtualMachines[0].Endpoints.Nfs.DNSName); !ok || id != "fs-0123456789abcdef1" {
 		t.Errorf("ByDNSName: %s, %v", id, ok)
 	}
-	if err := w.AdoptFileSystem(ctx, "fs-0123456789abcdef9", types.FileSystemTypeLustre, "l", "subnet-a", nil); err != nil {
+	if err := w.AdoptFileSystem(ctx, "fs-0123456789abcdef9", types.FileSystemTypeLustre, "l", "subnet-0aaaaaaa", nil); err != nil {
 		t.Error(err)
 	}
 }
