@@ -49,7 +49,10 @@ func open(t *testing.T, dir string) *Service {
 func serve(t *testing.T, s *Service) *wiretest.Server {
 	t.Helper()
 	srv := wiretest.Serve(t, nil)
-	srv.S3 = s
+	srv.Endpoint = &wire.Endpoint{Auth: srv.Auth, S3: s}
+	web := httptest.NewServer(srv.Endpoint)
+	t.Cleanup(web.Close)
+	srv.URL = web.URL
 	return srv
 }
 
