@@ -224,6 +224,13 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Notes) > 0 {
 		d.inSlurm(ctx, func(ctx context.Context) { d.update(ctx, do) })
 	}
+	if len(do.Failed) > 0 {
+		lost := make(map[string]bool)
+		for _, f := range do.Failed {
+			lost[f.Node] = true
+		}
+		d.waiters.lost(lost)
+	}
 	d.Events.launchFailures(do.Failed)
 }
 

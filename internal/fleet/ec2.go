@@ -68,10 +68,12 @@ func (c *EC2) Launch(ctx context.Context, l Launch) Outcome {
 	r, err := c.Resources.Of(l.Queue, l.Resource)
 	if err == nil {
 		err = c.untilThrottled(ctx, func() error {
-			if oneKind(r) {
-				out.Instances, err = c.runInstances(ctx, l, r)
-			} else {
+			// Of compute resources with a list of instance types, even of one, the
+			// launch template says neither type nor subnet: a fleet request does.
+			if r.API == slurm.CreateFleet {
 				out.Instances, err = c.createFleet(ctx, l, r)
+			} else {
+				out.Instances, err = c.runInstances(ctx, l)
 			}
 			return err
 		})
@@ -125,12 +127,6 @@ func codeOf(err error) (code string, ok bool) {
 	return "", false
 }
 
-// oneKind reports compute resources for which EC2 has nothing to choose. Their
-// launch templates hold instance type and subnet.
-func oneKind(r slurm.Resource) bool {
-	return r.API == slurm.RunInstances || (len(r.Instances) == 1 && len(r.Subnets()) <= 1)
-}
-
 func (c *EC2) template(l Launch) (id, name *string) {
 	if id := c.LaunchTemplates[l.Queue+"/"+l.Resource]; id != "" {
 		return aws.String(id), nil
@@ -138,16 +134,13 @@ func (c *EC2) template(l Launch) (id, name *string) {
 	return nil, aws.String(c.Cluster + "-" + l.Queue + "-" + l.Resource)
 }
 
-func (c *EC2) runInstances(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, error) {
+func (c *EC2) runInstances(ctx context.Context, l Launch) ([]Instance, error) {
 	id, name := c.template(l)
 	in := &ec2.RunInstancesInput{
 		ClientToken:    aws.String(l.Token),
 		MinCount:       aws.Int32(int32(l.Min)),
 		MaxCount:       aws.Int32(int32(len(l.Nodes))),
 		LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: id, LaunchTemplateName: name, Version: aws.String("$Latest")},
-	}
-	if len(r.Instances) == 1 {
-		in.InstanceType = types.InstanceType(r.Instances[0].InstanceType)
 	}
 	if err := override(c.RunOverrides, l, in); err != nil {
 		return nil, err

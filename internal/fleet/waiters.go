@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,6 +142,18 @@ func (w *waiters) look(ctx context.Context) {
 			}
 			w.mu.Unlock()
 			w.log.Info("nodes of a job are up, or lost", "job", me.job, "nodes", slurm.Compress(me.nodes), "waited", time.Since(me.since).Round(time.Millisecond))
+		}
+	}
+}
+
+// lost releases the programs that wait for nodes which can't be launched.
+func (w *waiters) lost(nodes map[string]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for me := range w.waiting {
+		if slices.ContainsFunc(me.nodes, func(n string) bool { return nodes[n] }) {
+			delete(w.waiting, me)
+			close(me.release)
 		}
 	}
 }

@@ -1,0 +1,219 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
+
+	"pcluster/internal/slurm"
+)
+
+// fakeEC2 has a number of instances to give, whatever their kind. It does not tell
+// addresses of a fleet's instances at once, and counts requests that it refuses as
+// too many.
+type fakeEC2 struct {
+	ec2API    // nil: a call that no test foresees panics
+	capacity  int
+	throttled int // requests to refuse
+	instances []types.Instance
+	described int
+	fleets    []*ec2.CreateFleetInput
+	runs      []*ec2.RunInstancesInput
+}
+
+func (f *fakeEC2) launch(n int) []types.Instance {
+	var out []types.Instance
+	for range n {
+		id := len(f.instances) + 1
+		i := types.Instance{
+			InstanceId: aws.String(fmt.Sprintf("i-%d", id)), State: &types.InstanceState{Name: "pending"},
+			PrivateIpAddress: aws.String(fmt.Sprintf("10.0.0.%d", id)), PrivateDnsName: aws.String("name"),
+		}
+		f.instances = append(f.instances, i)
+		out = append(out, i)
+	}
+	return out
+}
+
+func (f *fakeEC2) RunInstances(_ context.Context, in *ec2.RunInstancesInput, _ ...func(*ec2.Options)) (*ec2.RunInstancesOutput, error) {
+	if f.throttled > 0 {
+		f.throttled--
+		return nil, &smithy.GenericAPIError{Code: "RequestLimitExceeded"}
+	}
+	f.runs = append(f.runs, in)
+	n := min(int(*in.MaxCount), f.capacity)
+	if n < int(*in.MinCount) {
+		return nil, &smithy.GenericAPIError{Code: InsufficientCapacity, Message: "none left"}
+	}
+	return &ec2.RunInstancesOutput{Instances: f.launch(n)}, nil
+}
+
+func (f *fakeEC2) CreateFleet(_ context.Context, in *ec2.CreateFleetInput, _ ...func(*ec2.Options)) (*ec2.CreateFleetOutput, error) {
+	f.fleets = append(f.fleets, in)
+	n := min(int(*in.TargetCapacitySpecification.TotalTargetCapacity), f.capacity)
+	if n == 0 {
+		return &ec2.CreateFleetOutput{Errors: []types.CreateFleetError{{ErrorCode: aws.String("VcpuLimitExceeded"), ErrorMessage: aws.String("too many")}}}, nil
+	}
+	var ids []string
+	for _, i := range f.launch(n) {
+		ids = append(ids, *i.InstanceId)
+	}
+	return &ec2.CreateFleetOutput{Instances: []types.CreateFleetInstance{{InstanceIds: ids}}}, nil
+}
+
+func (f *fakeEC2) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
+	f.described++
+	var found []types.Instance
+	for _, i := range f.instances {
+		if slices.Contains(in.InstanceIds, *i.InstanceId) {
+			if f.described == 1 {
+				i.PrivateIpAddress = nil
+			}
+			found = append(found, i)
+		}
+	}
+	return &ec2.DescribeInstancesOutput{Reservations: []types.Reservation{{Instances: found}}}, nil
+}
+
+func (f *fakeEC2) TerminateInstances(_ context.Context, in *ec2.TerminateInstancesInput, _ ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error) {
+	for _, id := range in.InstanceIds {
+		at := slices.IndexFunc(f.instances, func(i types.Instance) bool { return *i.InstanceId == id })
+		if at < 0 {
+			return nil, &smithy.GenericAPIError{Code: "InvalidInstanceID.NotFound"}
+		}
+	}
+	for _, id := range in.InstanceIds {
+		at := slices.IndexFunc(f.instances, func(i types.Instance) bool { return *i.InstanceId == id })
+		f.instances[at].State = &types.InstanceState{Name: "shutting-down"}
+	}
+	return &ec2.TerminateInstancesOutput{}, nil
+}
+
+func testEC2(capacity int) (*EC2, *fakeEC2) {
+	api := &fakeEC2{capacity: capacity}
+	price := 0.5
+	return &EC2{API: api, Cluster: "demo", Resources: slurm.Resources{"q": {
+		"one": {API: slurm.RunInstances, Instances: []slurm.ResourceType{{InstanceType: "c5.large"}}},
+		"listed": {
+			API: slurm.CreateFleet, CapacityType: "on-demand", AllocationStrategy: "lowest-price",
+			Instances: []slurm.ResourceType{{InstanceType: "c5.large"}}, Networking: &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-1"}},
+		},
+		"any": {
+			API: slurm.CreateFleet, CapacityType: "spot", AllocationStrategy: "capacity-optimized", MaxPrice: &price,
+			Instances:  []slurm.ResourceType{{InstanceType: "c5.large"}, {InstanceType: "c6i.large"}},
+			Networking: &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-1", "subnet-2"}},
+		},
+	}}}, api
+}
+
+func launchOf(resource string, n, least int) Launch {
+	l := Launch{Token: "t", Queue: "q", Resource: resource, Min: least}
+	for i := range n {
+		l.Nodes = append(l.Nodes, fmt.Sprintf("q-dy-%s-%d", resource, i+1))
+	}
+	return l
+}
+
+func TestRunInstances(t *testing.T) {
+	c, api := testEC2(3)
+	out := c.Launch(t.Context(), launchOf("one", 2, 2))
+	if out.Code != "" || len(out.Instances) != 2 || out.Instances[1].Addr != "10.0.0.2" || out.Instances[1].Resource != "one" {
+		t.Errorf("got %+v", out)
+	}
+	in := api.runs[0]
+	if *in.LaunchTemplate.LaunchTemplateName != "demo-q-one" || *in.ClientToken != "t" || *in.MinCount != 2 {
+		t.Errorf("asked for %+v", in)
+	}
+	api.capacity = 1
+	if out := c.Launch(t.Context(), launchOf("one", 2, 2)); out.Code != InsufficientCapacity || len(out.Instances) > 0 {
+		t.Errorf("without capacity: %+v", out)
+	}
+}
+
+func TestUserOverridesAreMerged(t *testing.T) {
+	c, api := testEC2(3)
+	c.RunOverrides = filepath.Join(t.TempDir(), "overrides.json")
+	if err := os.WriteFile(c.RunOverrides, []byte(`{"q": {"one": {"EbsOptimized": true, "CapacityReservationSpecification": {"CapacityReservationPreference": "none"}}}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.Launch(t.Context(), launchOf("one", 1, 1))
+	if in := api.runs[0]; !*in.EbsOptimized || in.CapacityReservationSpecification.CapacityReservationPreference != "none" || *in.MaxCount != 1 {
+		t.Errorf("asked for %+v", in)
+	}
+	if err := os.WriteFile(c.RunOverrides, []byte(`{"q": `), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := c.Launch(t.Context(), launchOf("one", 1, 1)); out.Code != "RequestFailed" || len(api.runs) != 1 {
+		t.Errorf("a broken file: %+v", out)
+	}
+}
+
+func TestCreateFleet(t *testing.T) {
+	c, api := testEC2(5)
+	out := c.Launch(t.Context(), launchOf("listed", 2, 2))
+	if out.Code != "" || len(out.Instances) != 2 || out.Instances[0].Addr == "" {
+		t.Errorf("got %+v", out)
+	}
+	in := api.fleets[0]
+	if *in.OnDemandOptions.MinTargetCapacity != 2 || !*in.OnDemandOptions.SingleAvailabilityZone || *in.ClientToken != "t" {
+		t.Errorf("asked for %+v", in.OnDemandOptions)
+	}
+	c.Launch(t.Context(), launchOf("any", 2, 2))
+	in = api.fleets[1]
+	if n := len(in.LaunchTemplateConfigs[0].Overrides); n != 4 || in.SpotOptions.MinTargetCapacity != nil || *in.LaunchTemplateConfigs[0].Overrides[0].MaxPrice != "0.5" {
+		t.Errorf("asked for %d overrides, %+v", n, in.SpotOptions)
+	}
+	api.capacity = 0
+	if out := c.Launch(t.Context(), launchOf("listed", 2, 2)); out.Code != "VcpuLimitExceeded" {
+		t.Errorf("the only error is not reported: %+v", out)
+	}
+}
+
+func TestThrottledLaunchesAreTriedAgain(t *testing.T) {
+	c, api := testEC2(1)
+	api.throttled = 1
+	if out := c.Launch(t.Context(), launchOf("one", 1, 1)); len(out.Instances) != 1 {
+		t.Errorf("got %+v", out)
+	}
+}
+
+func TestTerminatingWhatIsGoneEndsTheRest(t *testing.T) {
+	c, api := testEC2(2)
+	c.Launch(t.Context(), launchOf("one", 2, 2))
+	if err := c.Terminate(t.Context(), []string{"i-1", "i-gone", "i-2"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range api.instances {
+		if i.State.Name != "shutting-down" {
+			t.Errorf("%s is %s", *i.InstanceId, i.State.Name)
+		}
+	}
+}
+
+func TestBucket(t *testing.T) {
+	b := newBucket(1000, 2)
+	began := time.Now()
+	for range 2 {
+		if err := b.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	slow := newBucket(0.001, 0)
+	if err := slow.take(ctx); err == nil {
+		t.Error("a token that comes in 1000 s was taken")
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("two tokens took %v", took)
+	}
+}
