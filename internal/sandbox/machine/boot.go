@@ -38,6 +38,11 @@ func (m *Manager) Start(ctx context.Context, s Spec) (err error) {
 	if in.alive() {
 		return fmt.Errorf("machine %s: %w", s.ID, ErrRunning)
 	}
+	if in.rec.Up { // its last end could not be cleaned up after
+		if err := m.release(in); err != nil {
+			return fmt.Errorf("start machine %s: clean up after its last boot: %w", s.ID, err)
+		}
+	}
 	known := fileExists(in.dir, recordFile)
 	defer func() {
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ func New(cfg Config) (*Manager, error) {
 	cfg.StopTimeout = cmp.Or(cfg.StopTimeout, 20*time.Second)
 	if cfg.OnExit == nil {
 		cfg.OnExit = func(Exit) {}
+	}
+	if !filepath.IsLocal(cfg.Name) || strings.ContainsAny(cfg.Name, "/_ ") {
+		return nil, fmt.Errorf("region's name %q is no name for cgroups", cfg.Name)
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("machines need root")
