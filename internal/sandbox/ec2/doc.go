@@ -22,6 +22,10 @@
 //   - terminated instances stay visible for [terminatedFor], without addresses,
 //     interfaces or volumes.
 //
+// Machines have no instance store disks, whatever their type, and mappings of
+// ephemeral devices are taken without effect. DescribeInstanceTypes tells the
+// truth about AWS, not about the machine.
+//
 // All networks of a region share one address space, since machines are routed and
 // not tunnelled: two VPCs may not have subnets that overlap. There is no default
 // VPC until CreateDefaultVpc is called.

@@ -46,6 +46,9 @@ func (n noun) check(id string) error {
 	if n == nounGroup {
 		code = "InvalidGroupId.Malformed"
 	}
+	if n == nounInstance {
+		return wire.Errorf(code, "Invalid id: %q", id)
+	}
 	return wire.Errorf(code, "Invalid id: %q (expecting \"%s-...\")", id, n.prefix)
 }
 

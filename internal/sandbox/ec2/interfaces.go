@@ -112,6 +112,14 @@ type eniSpec struct {
 	Tags        []types.Tag
 }
 
+// secondaryCount reads how many more addresses an interface shall have.
+func secondaryCount(n *int32) (int, error) {
+	if c := aws.ToInt32(n); c < 0 || c > 49 {
+		return 0, invalidValue("Value (%d) for parameter secondaryPrivateIpAddressCount is invalid.", c)
+	}
+	return int(aws.ToInt32(n)), nil
+}
+
 // newENI makes an interface and enters its addresses. s.mu is held.
 func (s *Service) newENI(spec eniSpec) (*types.NetworkInterface, error) {
 	id := region.NewID("eni")
@@ -214,7 +222,10 @@ func (s *Service) CreateNetworkInterface(ctx context.Context, in *sdk.CreateNetw
 	}
 	spec := eniSpec{
 		Subnet: subnet, Groups: groups, Description: aws.ToString(in.Description), Tags: tags,
-		Type: types.NetworkInterfaceType(in.InterfaceType), Secondary: int(aws.ToInt32(in.SecondaryPrivateIpAddressCount)),
+		Type: types.NetworkInterfaceType(in.InterfaceType),
+	}
+	if spec.Secondary, err = secondaryCount(in.SecondaryPrivateIpAddressCount); err != nil {
+		return nil, err
 	}
 	primary := aws.ToString(in.PrivateIpAddress)
 	for _, p := range in.PrivateIpAddresses {

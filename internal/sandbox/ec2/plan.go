@@ -195,8 +195,8 @@ func (p planning) interfaces(context.Context) error {
 func (p planning) nic(spec types.LaunchTemplateInstanceNetworkInterfaceSpecificationRequest, of int) (nic, error) {
 	n := nic{
 		card: aws.ToInt32(spec.NetworkCardIndex), index: aws.ToInt32(spec.DeviceIndex),
-		secondary: int(aws.ToInt32(spec.SecondaryPrivateIpAddressCount)), description: aws.ToString(spec.Description),
-		kind: types.NetworkInterfaceType(aws.ToString(spec.InterfaceType)),
+		description: aws.ToString(spec.Description),
+		kind:        types.NetworkInterfaceType(aws.ToString(spec.InterfaceType)),
 	}
 	if spec.DeviceIndex == nil {
 		return n, missing("NetworkInterfaces.DeviceIndex: each network interface requires a device index")
@@ -212,6 +212,9 @@ func (p planning) nic(spec types.LaunchTemplateInstanceNetworkInterfaceSpecifica
 		n.subnet, n.groups = p.subnets.get(*n.eni.SubnetId), n.eni.Groups
 		n.deleteWith = aws.ToBool(spec.DeleteOnTermination)
 		return n, nil
+	}
+	if n.secondary, err = secondaryCount(spec.SecondaryPrivateIpAddressCount); err != nil {
+		return n, err
 	}
 	n.deleteWith = spec.DeleteOnTermination == nil || *spec.DeleteOnTermination
 	if n.subnet, err = p.subnetFor(aws.ToString(spec.SubnetId)); err != nil {

@@ -230,13 +230,13 @@ func mergeTags(old, new []types.Tag) []types.Tag {
 	merged = append(merged, old...)
 	for _, t := range new {
 		t.Value = aws.String(aws.ToString(t.Value))
-		if i := slices.IndexFunc(merged, func(m types.Tag) bool { return *m.Key == *t.Key }); i >= 0 {
+		if i := slices.IndexFunc(merged, func(m types.Tag) bool { return aws.ToString(m.Key) == aws.ToString(t.Key) }); i >= 0 {
 			merged[i] = t
 		} else {
 			merged = append(merged, t)
 		}
 	}
-	slices.SortFunc(merged, func(a, b types.Tag) int { return strings.Compare(*a.Key, *b.Key) })
+	slices.SortFunc(merged, func(a, b types.Tag) int { return strings.Compare(aws.ToString(a.Key), aws.ToString(b.Key)) })
 	return merged
 }
 

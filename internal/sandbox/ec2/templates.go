@@ -453,7 +453,8 @@ func checkTemplateData(ctx context.Context, d *types.RequestLaunchTemplateData) 
 		return err
 	}
 	for _, t := range d.TagSpecifications {
-		if err := checkTags(ctx, t.Tags); err != nil {
+		// A template may have a key twice; a launch merges them.
+		if err := checkTags(ctx, mergeTags(nil, t.Tags)); err != nil {
 			return err
 		}
 	}
