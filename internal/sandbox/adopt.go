@@ -50,7 +50,7 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 		}
 	}
 	a.leaveOut()
-	return a.out, r.refreshSSHConfig(ctx)
+	return a.out, nil
 }
 
 // refs are the identifiers that a cluster file mentions, in order of appearance.
@@ -473,33 +473,6 @@ func (a *adopter) leaveOut() {
 		}
 	}
 }
-
-// refreshSSHConfig lets plain ssh reach the subnets that now exist.
-func (r *Region) refreshSSHConfig(ctx context.Context) error {
-	if !r.settings.SSHConfig {
-		return nil
-	}
-	out, err := r.ec2.DescribeVpcs(ctx, &awsec2.DescribeVpcsInput{})
-	if err != nil {
-		return err
-	}
-	var networks []netip.Prefix
-	for _, v := range out.Vpcs {
-		p, err := netip.ParsePrefix(*v.CidrBlock)
-		if err != nil {
-			return err
-		}
-		networks = append(networks, p)
-	}
-	if len(networks) > 0 {
-		networks = append(networks, publicNetwork)
-	}
-	return r.home.writeSSHConfig(networks)
-}
-
-// publicNetwork is where the region's public addresses are from: TEST-NET-3,
-// which no real host has (RFC 5737).
-var publicNetwork = netip.MustParsePrefix("203.0.113.0/24")
 
 // instanceStatus lists the instances that are not gone, for status.
 func (r *Region) instanceStatus(ctx context.Context) []MachineStatus {

@@ -53,7 +53,7 @@ func (r *Region) openServices() (err error) {
 	do(func() (err error) { r.s3, err = s3.New(db, id, r.home.path("s3")); return })
 	do(func() (err error) {
 		r.ec2, err = ec2.New(db, id, ec2.Config{
-			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.net, Profiles: r.iam, Log: r.log,
+			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.reachable(), Profiles: r.iam, Log: r.log,
 			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil },
 		})
 		return
@@ -86,6 +86,14 @@ func (r *Region) openServices() (err error) {
 		return fmt.Errorf("region's services: %w", err)
 	}
 	return nil
+}
+
+// reachable is the region's network as EC2 sees it.
+func (r *Region) reachable() ec2.Network {
+	if !r.settings.SSHConfig {
+		return r.net
+	}
+	return &reachableNetwork{Network: r.net, home: r.home, log: r.log}
 }
 
 // handlers are the services that speak through the codec, by the name of their

@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+
+	"pcluster/internal/sandbox/vpc"
 )
 
 // sshConfigDir is read by ssh on Debian and its kin.
@@ -21,14 +26,13 @@ func (h Home) sshConfigFile() string {
 	return filepath.Join(sshConfigDir, h.Namespace()+".conf")
 }
 
-// writeSSHConfig covers the given networks. Host keys of machines that live for
+// writeSSHConfig covers the given networks. Regions of one host may have the same
+// addresses, and ssh takes the first file that fits: the environment variable that
+// names a region to pcluster decides here, too. Host keys of machines that live for
 // minutes are not remembered, or every second cluster would look like an attack.
 func (h Home) writeSSHConfig(networks []netip.Prefix) error {
 	if _, err := os.Stat(sshConfigDir); errors.Is(err, fs.ErrNotExist) {
 		return nil // this host's ssh would not read it
-	}
-	if len(networks) == 0 {
-		return h.removeSSHConfig()
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -40,7 +44,7 @@ func (h Home) writeSSHConfig(networks []netip.Prefix) error {
 	}
 	text := fmt.Sprintf(`# Written by pcluster sandbox while its region is up; removed with it.
 Host %s
-	ProxyCommand %s sandbox --home %s connect %%h %%p
+	ProxyCommand %s sandbox --home "${PCLUSTER_SANDBOX_HOME:-%s}" connect %%h %%p
 	StrictHostKeyChecking no
 	UserKnownHostsFile /dev/null
 	LogLevel ERROR
@@ -54,6 +58,39 @@ func (h Home) removeSSHConfig() error {
 		return nil
 	}
 	return err
+}
+
+// publicNetwork is where the region's public addresses are from: TEST-NET-3,
+// which no real host has (RFC 5737).
+var publicNetwork = netip.MustParsePrefix("203.0.113.0/24")
+
+// A reachableNetwork is the region's network whose subnets plain ssh on the host
+// can reach.
+type reachableNetwork struct {
+	*vpc.Network
+	home Home
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	subnets []netip.Prefix
+}
+
+// AddSubnet adds the subnet to the network and to ssh's configuration. Without
+// the latter the region works as well, so a failure there is only logged.
+func (n *reachableNetwork) AddSubnet(p netip.Prefix) error {
+	if err := n.Network.AddSubnet(p); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if slices.Contains(n.subnets, p) {
+		return nil
+	}
+	n.subnets = append(n.subnets, p)
+	if err := n.home.writeSSHConfig(append(slices.Clone(n.subnets), publicNetwork)); err != nil {
+		n.log.Warn("plain ssh will not reach the region's addresses", "err", err)
+	}
+	return nil
 }
 
 // hostPatterns writes an IPv4 network as ssh's wildcards, which end at dots: a
