@@ -223,6 +223,14 @@ func (s *Service) fillFleet(in *sdk.CreateFleetInput, fleetID string, shares []s
 	} else if len(ids) > 0 {
 		return s.repeatFleet(ids), nil
 	}
+	ids := []string{fleetID}
+	note := func(more []string) error {
+		ids = append(ids, more...)
+		return s.remember("CreateFleet", in.ClientToken, in, ids...)
+	}
+	if err := note(nil); err != nil {
+		return nil, err
+	}
 	for _, sh := range shares {
 		var own []*pool
 		for _, p := range pools {
@@ -230,12 +238,11 @@ func (s *Service) fillFleet(in *sdk.CreateFleetInput, fleetID string, shares []s
 				own = append(own, p)
 			}
 		}
-		if err := s.fillShare(sh, own); err != nil {
+		if err := s.fillShare(sh, own, note); err != nil {
 			return nil, err
 		}
 	}
 	out := &sdk.CreateFleetOutput{FleetId: aws.String(fleetID)}
-	ids := []string{fleetID}
 	for _, p := range pools {
 		if err := cmp.Or(p.refused, p.err); err != nil {
 			out.Errors = append(out.Errors, p.describeError(err))
@@ -249,14 +256,14 @@ func (s *Service) fillFleet(in *sdk.CreateFleetInput, fleetID string, shares []s
 		for _, i := range p.made {
 			group.InstanceIds = append(group.InstanceIds, instanceKey(i))
 		}
-		ids = append(ids, group.InstanceIds...)
 		out.Instances = append(out.Instances, group)
 	}
-	return out, s.remember("CreateFleet", in.ClientToken, in, ids...)
+	return out, nil
 }
 
-// fillShare launches as much of the share as there is. s.mu is held.
-func (s *Service) fillShare(sh share, pools []*pool) error {
+// fillShare launches as much of the share as there is, and notes the IDs of each
+// launch before it. s.mu is held.
+func (s *Service) fillShare(sh share, pools []*pool, note func(ids []string) error) error {
 	pools = slices.DeleteFunc(slices.Clone(pools), func(p *pool) bool { return p.refused != nil })
 	pools = rank(sh, pools)
 	bucket := s.bestBucket(sh, pools)
@@ -274,8 +281,16 @@ func (s *Service) fillShare(sh share, pools []*pool) error {
 		want := int(math.Ceil(units / p.weight))
 		n, err := s.possible(p.plan, 0, want)
 		if err == nil && n > 0 {
+			ids := make([]string, n)
+			for i := range ids {
+				ids[i] = region.NewID("i")
+			}
+			// First the token: repeated, a request that died here finds what it got.
+			if err := note(ids); err != nil {
+				return err
+			}
 			var made []*instance
-			made, err = s.launch(p.plan, n)
+			made, err = s.launch(p.plan, ids)
 			p.made = append(p.made, made...)
 			rest -= float64(len(made)) * p.weight
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ type token struct {
 	At   time.Time
 }
 
-// recall returns the IDs that an earlier request with the same token made, nil if
+// recall returns the IDs that an earlier request with the same token got, nil if
 // there was none. s.mu is held until remember is called.
 func (s *Service) recall(operation string, clientToken *string, in any) ([]string, error) {
 	if aws.ToString(clientToken) == "" {
@@ -61,9 +62,10 @@ func hashOf(in any) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// once makes a row unless an earlier request with the same client token did, and
-// returns it. s.mu is held.
-func once[T any](s *Service, operation string, clientToken *string, in any, t *table[T], make func() (id string, err error)) (*T, error) {
+// once makes the row with the given ID unless an earlier request with the same
+// client token made one, and returns it. The token is noted first: if the daemon
+// dies in between, the repeated request finds no row and makes it. s.mu is held.
+func once[T any](s *Service, operation string, clientToken *string, in any, t *table[T], id string, make func() error) (*T, error) {
 	ids, err := s.recall(operation, clientToken, in)
 	if err != nil {
 		return nil, err
@@ -73,14 +75,18 @@ func once[T any](s *Service, operation string, clientToken *string, in any, t *t
 			return row, nil
 		}
 	}
-	id, err := make()
-	if err != nil {
-		return nil, err
-	}
 	if err := s.remember(operation, clientToken, in, id); err != nil {
 		return nil, err
 	}
+	if err := make(); err != nil {
+		return nil, errors.Join(err, s.forget(operation, clientToken))
+	}
 	return t.get(id), nil
+}
+
+// forget makes a client token good for another request, since this one failed.
+func (s *Service) forget(operation string, clientToken *string) error {
+	return s.tokens.delete(operation + "/" + aws.ToString(clientToken))
 }
 
 // forgetTokens drops tokens that no longer stand for anything.

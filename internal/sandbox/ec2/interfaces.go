@@ -103,6 +103,7 @@ func (s *Service) DescribeNetworkInterfaces(_ context.Context, in *sdk.DescribeN
 
 // eniSpec is what a new interface shall be.
 type eniSpec struct {
+	ID          string
 	Subnet      *types.Subnet
 	Addr        netip.Addr // zero: any
 	Secondary   int        // more addresses
@@ -122,7 +123,7 @@ func secondaryCount(n *int32) (int, error) {
 
 // newENI makes an interface and enters its addresses. s.mu is held.
 func (s *Service) newENI(spec eniSpec) (*types.NetworkInterface, error) {
-	id := region.NewID("eni")
+	id := spec.ID
 	eni := &types.NetworkInterface{
 		NetworkInterfaceId: aws.String(id),
 		SubnetId:           spec.Subnet.SubnetId,
@@ -241,12 +242,10 @@ func (s *Service) CreateNetworkInterface(ctx context.Context, in *sdk.CreateNetw
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	eni, err := once(s, "CreateNetworkInterface", in.ClientToken, in, s.enis, func() (string, error) {
-		eni, err := s.newENI(spec)
-		if err != nil {
-			return "", err
-		}
-		return *eni.NetworkInterfaceId, nil
+	spec.ID = region.NewID("eni")
+	eni, err := once(s, "CreateNetworkInterface", in.ClientToken, in, s.enis, spec.ID, func() error {
+		_, err := s.newENI(spec)
+		return err
 	})
 	if err != nil {
 		return nil, err

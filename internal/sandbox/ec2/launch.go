@@ -88,26 +88,30 @@ func (s *Service) RunInstances(ctx context.Context, in *sdk.RunInstancesInput) (
 func (s *Service) run(p *plan, least, most int, in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A request with the same token may have been faster.
-	if ids, err := s.recall("RunInstances", in.ClientToken, in); err != nil {
+	// A request with the same token may have been faster, or have died half way.
+	ids, err := s.recall("RunInstances", in.ClientToken, in)
+	if err != nil {
 		return nil, err
-	} else if len(ids) > 0 {
+	}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return s.instances.get(id) != nil })
+	if len(ids) > 0 && len(missing) == 0 {
 		return s.reservation(ids), nil
 	}
-	n, err := s.possible(p, least, most)
-	if err != nil {
-		return nil, err
+	if len(ids) == 0 {
+		n, err := s.possible(p, least, most)
+		if err != nil {
+			return nil, err
+		}
+		for range n {
+			ids = append(ids, region.NewID("i"))
+		}
+		missing = ids
+		if err := s.remember("RunInstances", in.ClientToken, in, ids...); err != nil {
+			return nil, err
+		}
 	}
-	made, err := s.launch(p, n)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, len(made))
-	for i := range made {
-		ids[i] = instanceKey(made[i])
-	}
-	if err := s.remember("RunInstances", in.ClientToken, in, ids...); err != nil {
-		return nil, err
+	if _, err := s.launch(p, missing); err != nil {
+		return nil, errors.Join(err, s.forget("RunInstances", in.ClientToken))
 	}
 	return s.reservation(ids), nil
 }
@@ -119,12 +123,16 @@ func (s *Service) repeated(in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, 
 		return nil, err
 	}
 	out := s.reservation(ids)
-	gone := !slices.ContainsFunc(out.Instances, func(i types.Instance) bool { return i.State.Name != types.InstanceStateNameTerminated })
-	if gone {
+	live := slices.ContainsFunc(out.Instances, func(i types.Instance) bool { return i.State.Name != types.InstanceStateNameTerminated })
+	old := s.now().Sub(s.tokens.get("RunInstances/"+*in.ClientToken).At) > terminatedFor // their rows may be gone
+	switch {
+	case live && len(out.Instances) == len(ids), live && old:
+		return out, nil
+	case len(out.Instances) == len(ids), old:
 		return nil, wire.Errorf("IdempotentInstanceTerminated",
 			"The client token '%s' was used for instances that are terminated.", *in.ClientToken)
 	}
-	return out, nil
+	return nil, nil // the launch died half way
 }
 
 func (s *Service) reservation(ids []string) *sdk.RunInstancesOutput {
@@ -173,12 +181,13 @@ func (s *Service) possible(p *plan, least, most int) (int, error) {
 	return n, nil
 }
 
-// launch writes down n instances of the plan as pending, all or none. s.mu is held.
-func (s *Service) launch(p *plan, n int) ([]*instance, error) {
+// launch writes down instances of the plan under the given IDs as pending, all or
+// none. s.mu is held.
+func (s *Service) launch(p *plan, ids []string) ([]*instance, error) {
 	reservation := region.NewID("r")
-	made := make([]*instance, 0, n)
-	for index := range n {
-		i, err := s.newInstance(p, reservation, int32(index))
+	made := make([]*instance, 0, len(ids))
+	for index, id := range ids {
+		i, err := s.newInstance(p, id, reservation, int32(index))
 		if err != nil {
 			for _, i := range made {
 				err = errors.Join(err, s.undo(p, i))
@@ -207,8 +216,7 @@ func (s *Service) undo(p *plan, i *instance) error {
 	return err
 }
 
-func (s *Service) newInstance(p *plan, reservation string, index int32) (_ *instance, err error) {
-	id := region.NewID("i")
+func (s *Service) newInstance(p *plan, id, reservation string, index int32) (_ *instance, err error) {
 	d := &p.data
 	now := s.now().UTC().Truncate(time.Second)
 	i := &instance{
@@ -325,7 +333,7 @@ func (s *Service) launchInterfaces(p *plan, i *instance) error {
 		if eni == nil {
 			var err error
 			eni, err = s.newENI(eniSpec{
-				Subnet: n.subnet, Addr: n.addr, Secondary: n.secondary, Groups: n.groups,
+				ID: region.NewID("eni"), Subnet: n.subnet, Addr: n.addr, Secondary: n.secondary, Groups: n.groups,
 				Description: n.description, Type: n.kind, Tags: p.eniTags,
 			})
 			if err != nil {

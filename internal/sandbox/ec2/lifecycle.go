@@ -27,6 +27,10 @@ import (
 // terminatedFor is how long a terminated instance stays visible.
 const terminatedFor = 15 * time.Minute
 
+// newsWithin is how soon after a start the ends of machines are told that came
+// while no daemon was there.
+const newsWithin = time.Second
+
 // consoleKept is how much of an ended machine's console is kept, as in EC2.
 const consoleKept = 64 << 10
 
@@ -441,18 +445,14 @@ func (s *Service) ResumeAll(ctx context.Context) error {
 			return err
 		}
 	}
-	s.mu.Lock()
+	if err := s.sweep(); err != nil {
+		return err
+	}
 	for _, i := range s.instances.all() {
 		if i.state() == types.InstanceStateNameRunning && !i.Parked && !i.Reboot && !up[instanceKey(i)] {
-			s.log.Warn("machine is gone", "instance", instanceKey(i))
-			err := s.instances.set(instanceKey(i), func(i *instance) { i.fail("Server.InternalError: Internal server error") })
-			if err != nil {
-				s.mu.Unlock()
-				return err
-			}
+			go s.lost(instanceKey(i))
 		}
 	}
-	s.mu.Unlock()
 	for _, v := range s.volumes.all() {
 		if v.Desc.State == types.VolumeStateCreating {
 			go s.fillVolume(*v.Desc.VolumeId, *v.Desc.SnapshotId)
@@ -471,6 +471,71 @@ func (s *Service) ResumeAll(ctx context.Context) error {
 		}
 	}
 	return s.unpark()
+}
+
+// lost gives an instance up whose machine was gone when the daemon came back,
+// unless the news of how it ended arrives meanwhile.
+func (s *Service) lost(id string) {
+	select {
+	case <-time.After(newsWithin):
+	case <-s.work.ctx.Done():
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up := s.isUp(id)
+	_, err := s.instances.update(id, func(i *instance) error {
+		if i.state() == types.InstanceStateNameRunning && !i.Parked && !i.Reboot && !up {
+			i.fail("Server.InternalError: Internal server error")
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Error("loss of a machine is not noted", "instance", id, "error", err)
+		return
+	}
+	s.work.kick(id)
+}
+
+// sweep removes what a launch left that died half way: interfaces and volumes of
+// instances that never came to be, and files of volumes that nobody knows.
+func (s *Service) sweep() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, eni := range s.enis.all() {
+		if a := eni.Attachment; a == nil || s.instances.get(*a.InstanceId) != nil {
+			continue
+		}
+		free := s.detachENI
+		if aws.ToBool(eni.Attachment.DeleteOnTermination) {
+			free = s.dropENI
+		}
+		if err := free(*eni.NetworkInterfaceId); err != nil {
+			return err
+		}
+	}
+	for _, v := range s.volumes.all() {
+		for _, a := range v.Desc.Attachments {
+			if s.instances.get(*a.InstanceId) != nil {
+				continue
+			}
+			if err := s.dropVolume(*v.Desc.VolumeId); err != nil {
+				return err
+			}
+		}
+	}
+	files, err := os.ReadDir(filepath.Join(s.cfg.Dir, "volumes"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if s.volumes.get(f.Name()) == nil {
+			if err := os.Remove(s.volumeFile(f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // StopAll shuts down all machines; their instances will run again after

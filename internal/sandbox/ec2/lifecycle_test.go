@@ -2,6 +2,8 @@ package ec2
 
 import (
 	"encoding/base64"
+	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"pcluster/internal/sandbox/machine"
+	"pcluster/internal/sandbox/store"
 )
 
 func TestInstanceIsPendingAtOnceAndRunsWhenItsMachineBooted(t *testing.T) {
@@ -214,7 +217,7 @@ func TestDaemonFindsItsMachinesAgain(t *testing.T) {
 	boots := len(r.machines.boots)
 
 	r.open()
-	r.settle()
+	eventually(t, func() bool { return r.stateOf(ids[1]) == types.InstanceStateNameTerminated })
 	for n, want := range []types.InstanceStateName{"running", "terminated", "running"} {
 		if got := r.stateOf(ids[n]); got != want {
 			t.Errorf("instance %d is %s, want %s", n, got, want)
@@ -266,4 +269,66 @@ func TestDownAndUp(t *testing.T) {
 			t.Errorf("instance %d is %s, want %s", n, got, want)
 		}
 	}
+}
+
+func TestRebootThatNobodySawIsFinished(t *testing.T) {
+	r := newRegion(t)
+	in := r.request(1)
+	in.InstanceInitiatedShutdownBehavior = "terminate"
+	id := r.run1(in)
+	r.shut()
+	r.machines.mu.Lock()
+	r.machines.exited = nil
+	delete(r.machines.up, id)
+	r.machines.mu.Unlock()
+	r.open()
+	r.Exited(t.Context(), machine.Exit{ID: id, Reason: machine.Rebooted}) // as the manager says when it is opened
+	r.settle()
+	time.Sleep(newsWithin + 100*time.Millisecond)
+	r.settle()
+	if got := r.stateOf(id); got != types.InstanceStateNameRunning || len(r.machines.boots) != 2 {
+		t.Errorf("%s after %d boots", got, len(r.machines.boots))
+	}
+}
+
+// A daemon that dies while it writes a launch down leaves some rows. What the next
+// one finds must be in order, and the repeated request must get what it asked for.
+func TestLaunchThatDiedHalfWay(t *testing.T) {
+	r := newRegion(t)
+	in := r.request(3)
+	in.ClientToken = aws.String("half")
+	in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sdf"), Ebs: &types.EbsBlockDevice{VolumeSize: aws.Int32(1)}}}
+	ids := r.runAll(in)
+	r.shut()
+	r.machines.mu.Lock()
+	r.machines.exited = nil
+	for _, id := range ids[1:] {
+		delete(r.machines.up, id)
+		delete(r.machines.disks, id)
+	}
+	r.machines.mu.Unlock()
+	db, err := store.Open(filepath.Join(r.dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows *table[instance]
+	if err := errors.Join(open(db, "ec2.instances", &rows), rows.delete(ids[1]), rows.delete(ids[2]), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	r.open()
+	r.settle()
+	if r.enis.rows.Len() != 1 || r.volumes.rows.Len() != 2 {
+		t.Errorf("%d interfaces and %d volumes of one instance", r.enis.rows.Len(), r.volumes.rows.Len())
+	}
+	again := r.runAll(in)
+	if !slices.Equal(again, ids) {
+		t.Errorf("repeated: %v, want %v", again, ids)
+	}
+	for _, id := range ids {
+		if got := r.stateOf(id); got != types.InstanceStateNameRunning {
+			t.Errorf("%s is %s", id, got)
+		}
+	}
+	r.checkOrder(t)
 }

@@ -120,15 +120,15 @@ func (s *Service) CreateRouteTable(ctx context.Context, in *sdk.CreateRouteTable
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	t, err := once(s, "CreateRouteTable", in.ClientToken, in, s.routes, func() (string, error) {
-		t := &types.RouteTable{
-			RouteTableId: aws.String(region.NewID("rtb")),
+	id := region.NewID("rtb")
+	t, err := once(s, "CreateRouteTable", in.ClientToken, in, s.routes, id, func() error {
+		return s.routes.put(id, &types.RouteTable{
+			RouteTableId: aws.String(id),
 			VpcId:        v.Desc.VpcId,
 			OwnerId:      aws.String(s.id.Account()),
 			Routes:       []types.Route{localRoute(netip.MustParsePrefix(*v.Desc.CidrBlock))},
 			Tags:         tags,
-		}
-		return *t.RouteTableId, s.routes.put(*t.RouteTableId, t)
+		})
 	})
 	if err != nil {
 		return nil, err

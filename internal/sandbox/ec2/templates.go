@@ -141,13 +141,14 @@ func (s *Service) CreateLaunchTemplate(ctx context.Context, in *sdk.CreateLaunch
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, err := once(s, "CreateLaunchTemplate", in.ClientToken, in, s.templates, func() (string, error) {
+	id := region.NewID("lt")
+	v, err := once(s, "CreateLaunchTemplate", in.ClientToken, in, s.templates, id, func() error {
 		if s.templateNamed(name) != nil {
-			return "", wire.Errorf("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
+			return wire.Errorf("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
 		}
 		now := aws.Time(s.now().UTC())
 		v := &launchTemplate{Desc: types.LaunchTemplate{
-			LaunchTemplateId:     aws.String(region.NewID("lt")),
+			LaunchTemplateId:     aws.String(id),
 			LaunchTemplateName:   in.LaunchTemplateName,
 			CreateTime:           now,
 			CreatedBy:            aws.String(s.creator(ctx)),
@@ -156,7 +157,7 @@ func (s *Service) CreateLaunchTemplate(ctx context.Context, in *sdk.CreateLaunch
 			Tags:                 tags,
 		}}
 		v.Versions = []templateVersion{s.newVersion(ctx, v, 1, in.VersionDescription, in.LaunchTemplateData)}
-		return *v.Desc.LaunchTemplateId, s.templates.put(*v.Desc.LaunchTemplateId, v)
+		return s.templates.put(id, v)
 	})
 	if err != nil {
 		return nil, err

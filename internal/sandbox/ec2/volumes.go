@@ -199,9 +199,7 @@ func (s *Service) CreateVolume(ctx context.Context, in *sdk.CreateVolumeInput) (
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	v, err = once(s, "CreateVolume", in.ClientToken, in, s.volumes, func() (string, error) {
-		return *v.Desc.VolumeId, s.putVolume(v)
-	})
+	v, err = once(s, "CreateVolume", in.ClientToken, in, s.volumes, *v.Desc.VolumeId, func() error { return s.putVolume(v) })
 	if err != nil {
 		return nil, err
 	}
