@@ -2,7 +2,6 @@ package ec2
 
 import (
 	"context"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -350,9 +349,11 @@ func (s *Service) ModifyInstanceAttribute(_ context.Context, in *sdk.ModifyInsta
 			return nil, i.incorrectState("modified")
 		}
 		eni := s.enis.get(*i.Desc.NetworkInterfaces[0].NetworkInterfaceId)
-		groups, err := s.groupsFor(*eni.VpcId, append(slices.Clone(in.Groups), groupIDsIf(len(in.Groups) == 0, eni.Groups)...))
-		if err != nil {
-			return nil, err
+		groups := eni.Groups
+		if len(in.Groups) > 0 {
+			if groups, err = s.groupsFor(*eni.VpcId, in.Groups); err != nil {
+				return nil, err
+			}
 		}
 		err = s.enis.set(*eni.NetworkInterfaceId, func(v *types.NetworkInterface) {
 			v.Groups = groups
@@ -366,11 +367,4 @@ func (s *Service) ModifyInstanceAttribute(_ context.Context, in *sdk.ModifyInsta
 		return &sdk.ModifyInstanceAttributeOutput{}, s.refreshInterfaces(eni)
 	}
 	return &sdk.ModifyInstanceAttributeOutput{}, s.instances.set(instanceKey(i), change)
-}
-
-func groupIDsIf(want bool, groups []types.GroupIdentifier) []string {
-	if !want {
-		return nil
-	}
-	return groupIDs(groups)
 }
