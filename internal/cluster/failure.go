@@ -75,7 +75,12 @@ func failureOf(events []StackEvent) Failure {
 			case hasCause && cause.ID != events[wait].ID:
 				reason += " " + describeCause(cause)
 			case strings.Contains(text, signalPrefix):
-				reason += " Head node: " + signalled(text)
+				// What the node said may begin with the mark again, and go on after it.
+				said := signalled(text)
+				if rest, again := strings.CutPrefix(said, m.mark+": "); again {
+					said = rest
+				}
+				reason += " Head node: " + said
 			}
 			return Failure{FailureCode: m.code, FailureReason: reason}
 		}

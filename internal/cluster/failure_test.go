@@ -27,7 +27,7 @@ func TestFailureOf(t *testing.T) {
 		},
 		"file system": {
 			[]StackEvent{wait(signal("Failed to mount FSX: timeout")), stack},
-			Failure{"FsxMountFailure", "Failed to mount FSX. Head node: Failed to mount FSX: timeout"},
+			Failure{"FsxMountFailure", "Failed to mount FSX. Head node: timeout"},
 		},
 		"time": {
 			[]StackEvent{wait("WaitCondition timed out. Received 0 conditions when expecting 1"), stack},
