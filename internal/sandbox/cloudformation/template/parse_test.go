@@ -94,6 +94,39 @@ func TestYAMLShortFormsEqualTheLongOnes(t *testing.T) {
 	}
 }
 
+// Templates are full of these, and parsers have tripped over them.
+func TestYAMLOfOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: {b: !Ref AWS::Region}":                   `{"a":{"b":{"Ref":"AWS::Region"}}}`,
+		"a: [{b: !Ref X}, {c: !Ref AWS::Region}]":    `{"a":[{"b":{"Ref":"X"}},{"c":{"Ref":"AWS::Region"}}]}`,
+		"a: [s3:Get*, ec2:Describe*]":                `{"a":["s3:Get*","ec2:Describe*"]}`,
+		"a: {b: http://x/y, c: s3:*}":                `{"a":{"b":"http://x/y","c":"s3:*"}}`,
+		"a: !If [C, !GetAtt X.Y.Z, !Sub 'a-${b}']":   `{"a":{"Fn::If":["C",{"Fn::GetAtt":["X","Y.Z"]},{"Fn::Sub":"a-${b}"}]}}`,
+		"a: !Select [0, !GetAZs '']":                 `{"a":{"Fn::Select":[0,{"Fn::GetAZs":""}]}}`,
+		"a: !Equals [!Ref P, '']":                    `{"a":{"Fn::Equals":[{"Ref":"P"},""]}}`,
+		"a: !Sub [text, {x: !Ref Y}]":                `{"a":{"Fn::Sub":["text",{"x":{"Ref":"Y"}}]}}`,
+		"a: !Base64 {\"Fn::Sub\": \"#!/bin/sh\\n\"}": `{"a":{"Fn::Base64":{"Fn::Sub":"#!/bin/sh\n"}}}`,
+		"a: !!str 5":    `{"a":"5"}`,
+		"2012-10-17: ~": `{"2012-10-17":null}`,
+		"a: !FindInMap [M, !Ref 'AWS::Region', ami]": `{"a":{"Fn::FindInMap":["M",{"Ref":"AWS::Region"},"ami"]}}`,
+	} {
+		got, err := parseYAML([]byte(text))
+		if err != nil || JSON(got) != want {
+			t.Errorf("%s: %s, %v; want %s", text, JSON(got), err, want)
+		}
+	}
+}
+
+func TestYAMLAliasesCannotExplode(t *testing.T) {
+	text := "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for c := 'b'; c < 'k'; c++ {
+		text += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 9) + "*" + string(c-1) + "]\n"
+	}
+	if _, err := parseYAML([]byte(text)); err == nil {
+		t.Error("ten thousand million elements were read")
+	}
+}
+
 func TestYAMLAnchorsAndMerges(t *testing.T) {
 	got, err := Parse([]byte(`
 Resources:

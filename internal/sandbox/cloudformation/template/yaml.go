@@ -2,101 +2,88 @@ package template
 
 import (
 	"encoding/json"
-	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v3"
 )
+
+// Bounds on what aliases may make of a document.
+const (
+	maxNodes = 1_000_000
+	maxDepth = 500
+)
+
+var yamlLine = regexp.MustCompile(`line (\d+)`)
 
 // parseYAML reads YAML as CloudFormation does: tags are short forms of
 // functions, dates are strings, and a number keeps the text that it was written
 // with.
+//
+// It takes another parser than cluster files do: the one that knows columns best
+// reads [ec2:Run*] as an object, and templates are full of IAM actions.
 func parseYAML(body []byte) (any, error) {
-	file, err := parser.ParseBytes(body, 0)
-	if err != nil {
-		var syntax yaml.Error
-		if errors.As(err, &syntax) && syntax.GetToken() != nil && syntax.GetToken().Position != nil {
-			p := syntax.GetToken().Position
-			return nil, formatErrorf("YAML not well-formed. (line %d, column %d)", p.Line, p.Column)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(body, &doc); err != nil {
+		line := 1
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+			line, _ = strconv.Atoi(m[1])
 		}
-		return nil, formatErrorf("YAML not well-formed.")
+		return nil, formatErrorf("YAML not well-formed. (line %d, column 1)", line)
 	}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil, formatErrorf("unsupported structure.")
 	}
-	r := yamlReader{anchors: map[string]any{}}
-	return r.value(file.Docs[0].Body)
+	return (&yamlReader{}).value(doc.Content[0], 0)
 }
 
-type yamlReader struct{ anchors map[string]any }
+type yamlReader struct{ nodes int }
 
-func (r yamlReader) value(n ast.Node) (any, error) {
-	switch n := n.(type) {
-	case *ast.NullNode, nil:
-		return nil, nil
-	case *ast.BoolNode:
-		return n.Value, nil
-	case *ast.IntegerNode:
-		return number(n.GetToken().Value), nil
-	case *ast.FloatNode:
-		return number(n.GetToken().Value), nil
-	case *ast.StringNode:
-		return n.Value, nil
-	case *ast.LiteralNode:
-		return n.Value.Value, nil
-	case *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, nil
-	case *ast.SequenceNode:
-		list := make([]any, 0, len(n.Values))
-		for _, e := range n.Values {
-			v, err := r.value(e)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		return list, nil
-	case *ast.MappingNode:
-		return r.mapping(n.Values)
-	case *ast.MappingValueNode:
-		return r.mapping([]*ast.MappingValueNode{n})
-	case *ast.TagNode:
-		v, err := r.value(n.Value)
-		if err != nil {
-			return nil, err
-		}
-		return applyTag(n.Start.Value, v, n.Value)
-	case *ast.AnchorNode:
-		v, err := r.value(n.Value)
-		if err != nil {
-			return nil, err
-		}
-		r.anchors[n.Name.String()] = v
-		return v, nil
-	case *ast.AliasNode:
-		name := n.Value.String()
-		v, ok := r.anchors[name]
-		if !ok {
-			return nil, formatErrorf("YAML not well-formed. Undefined alias %s", name)
-		}
-		return v, nil
+func (r *yamlReader) value(n *yaml.Node, depth int) (any, error) {
+	if r.nodes++; r.nodes > maxNodes || depth > maxDepth {
+		return nil, formatErrorf("YAML not well-formed. (line %d, column %d)", n.Line, n.Column)
 	}
-	p := n.GetToken().Position
-	return nil, formatErrorf("YAML not well-formed. (line %d, column %d)", p.Line, p.Column)
+	var v any
+	var err error
+	switch n.Kind {
+	case yaml.AliasNode:
+		return r.value(n.Alias, depth+1)
+	case yaml.SequenceNode:
+		v, err = r.list(n, depth)
+	case yaml.MappingNode:
+		v, err = r.object(n, depth)
+	default:
+		return scalar(n), nil
+	}
+	if err != nil || strings.HasPrefix(n.Tag, "!!") || n.Tag == "" {
+		return v, err
+	}
+	return call(n.Tag, v), nil
 }
 
-func (r yamlReader) mapping(values []*ast.MappingValueNode) (any, error) {
-	m := make(map[string]any, len(values))
-	merged := map[string]any{}
-	for _, e := range values {
-		v, err := r.value(e.Value)
+func (r *yamlReader) list(n *yaml.Node, depth int) (any, error) {
+	list := make([]any, 0, len(n.Content))
+	for _, e := range n.Content {
+		v, err := r.value(e, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		if e.Key.IsMergeKey() {
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func (r *yamlReader) object(n *yaml.Node, depth int) (any, error) {
+	m := make(map[string]any, len(n.Content)/2)
+	merged := map[string]any{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		v, err := r.value(value, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if key.Tag == "!!merge" {
 			sources, isList := v.([]any)
 			if !isList {
 				sources = []any{v}
@@ -111,11 +98,13 @@ func (r yamlReader) mapping(values []*ast.MappingValueNode) (any, error) {
 			}
 			continue
 		}
-		key, err := r.key(e.Key)
-		if err != nil {
-			return nil, err
+		if key.Kind == yaml.AliasNode {
+			key = key.Alias
 		}
-		m[key] = v
+		if key.Kind != yaml.ScalarNode {
+			return nil, formatErrorf("YAML not well-formed. (line %d, column %d)", key.Line, key.Column)
+		}
+		m[key.Value] = v
 	}
 	for k, v := range merged {
 		if _, own := m[k]; !own {
@@ -125,50 +114,36 @@ func (r yamlReader) mapping(values []*ast.MappingValueNode) (any, error) {
 	return m, nil
 }
 
-func (r yamlReader) key(n ast.MapKeyNode) (string, error) {
-	var node ast.Node = n
-	if k, ok := n.(*ast.MappingKeyNode); ok { // ? key
-		node = k.Value
+// scalar returns what stands for itself, or the call that its tag makes of it.
+func scalar(n *yaml.Node) any {
+	switch n.ShortTag() {
+	case "!!null":
+		return nil
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int", "!!float":
+		return number(n.Value)
 	}
-	switch k := node.(type) {
-	case *ast.StringNode:
-		return k.Value, nil
-	case *ast.AnchorNode, *ast.AliasNode:
-		v, err := r.value(node)
-		if s, ok := Text(v); err == nil && ok {
-			return s, nil
-		}
-		return "", err
+	if strings.HasPrefix(n.ShortTag(), "!!") || n.Tag == "" {
+		return n.Value
 	}
-	return node.GetToken().Value, nil
+	return call(n.Tag, n.Value)
 }
 
-// applyTag turns the short form of a function into the long one.
-func applyTag(tag string, v any, node ast.Node) (any, error) {
+// call turns the short form of a function into the long one.
+func call(tag string, v any) any {
 	name := strings.TrimPrefix(tag, "!")
-	switch {
-	case strings.HasPrefix(name, "!"): // !!str and the like
-		if name == "!str" {
-			if node != nil {
-				if _, isNull := node.(*ast.NullNode); isNull {
-					return "", nil
-				}
-			}
-			if s, ok := Text(v); ok {
-				return s, nil
-			}
-		}
-		return v, nil
-	case name == "Ref", name == "Condition":
-		return map[string]any{name: v}, nil
-	case name == "GetAtt":
+	switch name {
+	case "Ref", "Condition":
+		return map[string]any{name: v}
+	case "GetAtt":
 		if s, ok := v.(string); ok {
 			if id, attribute, found := strings.Cut(s, "."); found {
-				return map[string]any{"Fn::GetAtt": []any{id, attribute}}, nil
+				return map[string]any{"Fn::GetAtt": []any{id, attribute}}
 			}
 		}
 	}
-	return map[string]any{"Fn::" + name: v}, nil
+	return map[string]any{"Fn::" + name: v}
 }
 
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
