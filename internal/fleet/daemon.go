@@ -76,7 +76,9 @@ type Daemon struct {
 	Socket       string // of the programs that slurmctld starts
 	SocketGroup  string // group that may use it
 	Log          *slog.Logger
-	Events       *EventLog // may be nil
+	ResumeLog    *slog.Logger // of slurmctld's requests for nodes; nil: Log
+	SuspendLog   *slog.Logger // of nodes that it gives up; nil: Log
+	Events       *EventLog    // may be nil
 	Now          func() time.Time
 
 	policy    Policy
@@ -98,6 +100,12 @@ type Daemon struct {
 func (d *Daemon) Run(ctx context.Context) error {
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if d.ResumeLog == nil {
+		d.ResumeLog = d.Log
+	}
+	if d.SuspendLog == nil {
+		d.SuspendLog = d.Log
 	}
 	d.events = make(chan func(*Observed), 1024)
 	d.slurm = make(chan func(context.Context), 1024)
@@ -276,7 +284,7 @@ func (d *Daemon) launch(ctx context.Context, l Launch) {
 		return // unknown outcome: the next process asks again with the same token
 	}
 	if out.Code != "" {
-		d.Log.Warn("launch failed", "queue", l.Queue, "compute resource", l.Resource, "wanted", len(l.Nodes), "code", out.Code, "message", out.Message)
+		d.ResumeLog.Warn("launch failed", "queue", l.Queue, "compute resource", l.Resource, "wanted", len(l.Nodes), "code", out.Code, "message", out.Message)
 	}
 	d.tell(ctx, func(o *Observed) { o.Outcomes = append(o.Outcomes, out) })
 }
@@ -342,6 +350,21 @@ func hostlist(all []Assignment) string {
 	return slurm.Compress(nodes)
 }
 
+// restart has jobs start after a delay. Slurm looks for jobs whose time has come once
+// a minute, and whenever a job is changed: so they are changed again when it has.
+func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []string) {
+	start := func(ctx context.Context, after time.Duration) {
+		// Jobs that can't be requeued are over by now; others may have started.
+		if err := d.Scheduler.StartJobs(ctx, after, jobs...); err != nil && ctx.Err() == nil {
+			d.Log.Debug("jobs that lost their nodes", "error", err)
+		}
+	}
+	start(ctx, after)
+	time.AfterFunc(after, func() {
+		d.inSlurm(ctx, func(ctx context.Context) { start(ctx, 0) })
+	})
+}
+
 // persist tries again what fails, a few times, with pauses.
 func persist(ctx context.Context, f func() error) error {
 	for attempt := 1; ; attempt++ {
@@ -405,9 +428,8 @@ func (d *Daemon) update(ctx context.Context, do Actions) {
 		d.Log.Error("nodes can't be updated", "error", err)
 	}
 	for i, r := range do.Restart {
-		// Jobs that can't be requeued are over by now.
-		if err := d.Scheduler.StartJobs(ctx, r.After, losing[i]...); err != nil && ctx.Err() == nil {
-			d.Log.Info("jobs that lost their nodes start later, or never", "error", err)
+		if len(losing[i]) > 0 {
+			d.restart(ctx, r.After, losing[i])
 		}
 	}
 	byState := make(map[string][]string)

@@ -153,7 +153,7 @@ func (d *Daemon) handle(ctx context.Context, conn net.Conn, m Message) error {
 		if err != nil {
 			d.Log.Warn("jobs of a request are unknown", "error", err)
 		}
-		d.Log.Info("slurmctld wants nodes", "nodes", m.Nodes, "jobs", len(r.Jobs))
+		d.ResumeLog.Info("slurmctld wants nodes", "nodes", m.Nodes, "jobs", len(r.Jobs))
 		d.tell(ctx, func(o *Observed) { o.Resumed = append(o.Resumed, r) })
 		return nil
 	case OpSuspend, OpResumeFailed:
@@ -161,7 +161,7 @@ func (d *Daemon) handle(ctx context.Context, conn net.Conn, m Message) error {
 		if err != nil {
 			return err
 		}
-		d.Log.Info("slurmctld gives up nodes", "nodes", m.Nodes, "failed", m.Op == OpResumeFailed)
+		d.SuspendLog.Info("slurmctld gives up nodes", "nodes", m.Nodes, "failed", m.Op == OpResumeFailed)
 		d.tell(ctx, func(o *Observed) {
 			if m.Op == OpSuspend {
 				o.Suspended = append(o.Suspended, nodes...)

@@ -53,7 +53,7 @@ func (n *node) failureEvent(told *spec.Node, err error) []byte {
 	if told.NodeType == spec.Compute && n.self != nil {
 		e.Compute = &nodeCompute{
 			Name: n.name, InstanceID: n.self.InstanceID, InstanceType: n.self.InstanceType, AZ: n.self.AZ, Address: n.self.Addr,
-			Hostname: n.self.Hostname, Queue: told.Queue, Resource: told.ComputeResource,
+			Hostname: n.self.Hostname, Queue: told.Queue, Resource: told.ComputeResource, NodeType: kindOf(n.name),
 		}
 	}
 	var action *actions.Failure

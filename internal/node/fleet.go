@@ -40,16 +40,14 @@ func runFleet(ctx context.Context, h *Host) error {
 	if err != nil {
 		return err
 	}
-	log, err := appendLog(h.path(logs.Dir + "/clustermgtd"))
-	if err != nil {
-		return err
+	var files [4]*os.File
+	for i, name := range []string{"clustermgtd", "slurm_resume.log", "slurm_suspend.log", "slurm_resume.events"} {
+		if files[i], err = os.OpenFile(h.path(logs.Dir+"/"+name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+			return err
+		}
+		defer files[i].Close()
 	}
-	defer log.Close()
-	events, err := appendLog(h.path(logs.Dir + "/slurm_resume.events"))
-	if err != nil {
-		return err
-	}
-	defer events.Close()
+	log, resume, suspend, events := files[0], files[1], files[2], files[3]
 	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: h.path(fleetSettings)}
 	policy, err := reader.read()
 	if err != nil {
@@ -74,13 +72,11 @@ func runFleet(ctx context.Context, h *Host) error {
 		Socket:       fleet.SocketPath,
 		SocketGroup:  string(slurmUser),
 		Log:          slog.New(newLogHandler(log)),
+		ResumeLog:    slog.New(newLogHandler(io.MultiWriter(log, resume))),
+		SuspendLog:   slog.New(newLogHandler(io.MultiWriter(log, suspend))),
 		Events:       &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
 	}
 	return d.Run(ctx)
-}
-
-func appendLog(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 }
 
 // runLogs ships this node's logs.

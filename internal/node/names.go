@@ -29,14 +29,10 @@ func (h *Host) takeName(n *spec.Node, self *Identity, name string) error {
 	if err := h.write(pluginDir+"/slurm_nodename", 0o644, rootUser, []byte(name)); err != nil {
 		return err
 	}
-	kind := "dynamic"
-	if parsed, ok := slurm.ParseNodeName(name); ok && parsed.Static {
-		kind = "static"
-	}
 	data, err := json.Marshal(nodeSpec{
 		Region: n.Region, ClusterName: n.ClusterName, Scheduler: n.Scheduler, NodeRole: n.NodeType, InstanceID: self.InstanceID,
 		Compute: nodeCompute{
-			Queue: n.Queue, Resource: n.ComputeResource, Name: name, NodeType: kind, InstanceID: self.InstanceID,
+			Queue: n.Queue, Resource: n.ComputeResource, Name: name, NodeType: kindOf(name), InstanceID: self.InstanceID,
 			InstanceType: self.InstanceType, AZ: self.AZ, Address: self.Addr, Hostname: self.Hostname,
 		},
 	})
@@ -57,6 +53,17 @@ func (h *Host) takeName(n *spec.Node, self *Identity, name string) error {
 		domain = self.domain()
 	}
 	return h.hosts(self, name, strings.TrimSuffix(domain, "."))
+}
+
+// kindOf says whether a node always runs or comes with the jobs.
+func kindOf(name string) string {
+	switch n, ok := slurm.ParseNodeName(name); {
+	case !ok:
+		return ""
+	case n.Static:
+		return "static"
+	}
+	return "dynamic"
 }
 
 // A nodeSpec is slurm_node_spec.json.

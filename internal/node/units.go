@@ -152,7 +152,14 @@ func (h *Host) start(ctx context.Context, unit string) error {
 	if err := h.enable(unit); err != nil {
 		return err
 	}
-	return h.systemctl(ctx, "restart", unit)
+	err := h.systemctl(ctx, "restart", unit)
+	if err != nil && ctx.Err() == nil {
+		// systemd only says where to look.
+		if said, e := h.Run(ctx, "journalctl", "--unit="+unit, "--lines=8", "--output=cat", "--no-pager"); e == nil {
+			return fmt.Errorf("%s does not start: %s", unit, strings.TrimSpace(said))
+		}
+	}
+	return err
 }
 
 // unitDirs are where systemd looks for units, the first one first.
