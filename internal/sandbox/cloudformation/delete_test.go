@@ -93,6 +93,28 @@ func TestDeleteDuringCreation(t *testing.T) {
 	}
 }
 
+func TestDeletedStacksAreForgottenAtLast(t *testing.T) {
+	r := newRig(t, Config{})
+	first := ""
+	for i := range maxDeleted + 3 {
+		id := r.create("s", things("A"))
+		r.wants(id, "CREATE_COMPLETE")
+		r.delete("s")
+		r.wants(id, "DELETE_COMPLETE")
+		if i == 0 {
+			first = id
+		}
+	}
+	r.eventually("end of the first", func() bool { return r.find(first) == nil })
+	r.restart()
+	if n := len(r.all()); n != maxDeleted {
+		t.Errorf("%d stacks are remembered, want %d", n, maxDeleted)
+	}
+	if n := r.eventTable.Len(); n > maxDeleted*12 {
+		t.Errorf("%d events are stored", n)
+	}
+}
+
 func TestTerminationProtection(t *testing.T) {
 	ctx := context.Background()
 	r := newRig(t, Config{})

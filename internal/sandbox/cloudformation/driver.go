@@ -380,11 +380,15 @@ func (d *driver) deleteAll() bool {
 	if rollback {
 		return d.finish("ROLLBACK_COMPLETE", "", func(row *stackRow) { row.Outputs, row.OutputImports = nil, nil })
 	}
-	return d.finish("DELETE_COMPLETE", "", func(row *stackRow) {
+	d.finish("DELETE_COMPLETE", "", func(row *stackRow) {
 		now := d.s.now()
 		row.Deleted = &now
 		row.Outputs, row.OutputImports = nil, nil
 	})
+	if err := d.s.forgetOld(); err != nil {
+		d.s.log.Error("forget old stacks", "err", err)
+	}
+	return false
 }
 
 // rollBackUpdate is the phase that takes a stack back to its previous version.

@@ -409,7 +409,7 @@ func TestEveryTypeSurvivesTheDeathOfTheDaemon(t *testing.T) {
 	parameters := r.prepare(t, body)
 	want := r.left(t)
 	deaths := 0
-	for n := 5; n < 400; n += 13 {
+	for n := 5; n < 400; n += 29 {
 		var mu sync.Mutex
 		writes, svc := 0, r.cfn
 		svc.write = func() error {
@@ -449,7 +449,7 @@ func TestEveryTypeSurvivesTheDeathOfTheDaemon(t *testing.T) {
 			t.Fatalf("death after write %d: what there is (-before +after):\n%s", n, diff)
 		}
 	}
-	if deaths < 10 {
+	if deaths < 5 {
 		t.Errorf("CloudFormation died only %d times", deaths)
 	}
 }

@@ -108,17 +108,15 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	return s, s.load()
 }
 
-// deletedFor is how long a deleted stack stays visible.
-const deletedFor = 90 * 24 * time.Hour
+// deletedFor is how long a deleted stack stays visible, as on AWS; but a region
+// that makes and deletes stacks all day does not keep more than maxDeleted.
+const (
+	deletedFor = 90 * 24 * time.Hour
+	maxDeleted = 100
+)
 
 func (s *Service) load() error {
 	for _, row := range s.stackTable.All() {
-		if row.Deleted != nil && s.now().Sub(*row.Deleted) > deletedFor {
-			if err := s.forget(row.ID); err != nil {
-				return err
-			}
-			continue
-		}
 		s.stacks[row.ID] = &stack{id: row.ID, row: row, resources: map[string]resourceRow{}, parsed: map[int]*template.Template{}}
 	}
 	for _, key := range s.resourceTable.Keys() {
@@ -134,11 +132,34 @@ func (s *Service) load() error {
 			st.events = append(st.events, e)
 		}
 	}
+	return s.forgetOld()
+}
+
+// forgetOld forgets stacks that were deleted long ago.
+func (s *Service) forgetOld() error {
+	var deleted []stackRow
+	for _, st := range s.all() {
+		if row := st.snapshot(); row.Deleted != nil {
+			deleted = append(deleted, row)
+		}
+	}
+	slices.SortFunc(deleted, func(a, b stackRow) int { return b.Deleted.Compare(*a.Deleted) })
+	for i, row := range deleted {
+		if i < maxDeleted && s.now().Sub(*row.Deleted) < deletedFor {
+			continue
+		}
+		if err := s.forget(row.ID); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// forget removes all rows of a stack that was deleted long ago.
+// forget removes all that is known of a stack.
 func (s *Service) forget(stackID string) error {
+	s.mu.Lock()
+	delete(s.stacks, stackID)
+	s.mu.Unlock()
 	for _, t := range []interface {
 		Keys() []string
 		Delete(string) error

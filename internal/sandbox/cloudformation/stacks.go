@@ -261,6 +261,15 @@ func (s *Service) beginCreation(ctx context.Context, row stackRow, body, token s
 	if err != nil {
 		return nil, err
 	}
+	// The plan must hold before anything exists, so that what is wrong with it is
+	// an error of the request.
+	scope, err := s.scope(&stack{id: row.ID, row: row}, t, row.Version)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	if _, err := t.Plan(scope); err != nil {
+		return nil, refusal(err)
+	}
 	row.Description, row.Created = t.Description, s.now()
 	row.Version.Template = 1
 	row.Status, row.Reason, row.Operations = "CREATE_IN_PROGRESS", userInitiated, 1
@@ -306,20 +315,7 @@ func (s *Service) insert(row stackRow, body string) (*stack, error) {
 			return nil, alreadyExists(row.Name)
 		}
 	}
-	// The plan must hold before anything exists, so that what is wrong with it is
-	// an error of the request.
 	if body != "" {
-		t, err := template.Parse([]byte(body))
-		if err != nil {
-			return nil, refusal(err)
-		}
-		scope, err := s.scope(st, t, row.Version)
-		if err != nil {
-			return nil, refusal(err)
-		}
-		if _, err := t.Plan(scope); err != nil {
-			return nil, refusal(err)
-		}
 		if err := s.templateTable.Put(templateKey(row.ID, row.Version.Template), body); err != nil {
 			return nil, err
 		}

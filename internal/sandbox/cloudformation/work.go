@@ -13,6 +13,9 @@ import (
 	"pcluster/internal/sandbox/cloudformation/template"
 )
 
+// initiated is the reason of the event that tells a new resource's ID.
+const initiated = "Resource creation Initiated"
+
 // note stores a resource's row and reports it as an event.
 func (d *driver) note(r resourceRow) error {
 	r.Time = d.s.now()
@@ -33,7 +36,7 @@ func (d *driver) store(r resourceRow) error {
 // tell reports the status of a resource as an event.
 func (d *driver) tell(r resourceRow, physicalID string) error {
 	e := eventRow{LogicalID: r.LogicalID, PhysicalID: physicalID, Type: r.Type, Status: r.Status, Reason: r.Reason}
-	if strings.HasSuffix(r.Status, "_IN_PROGRESS") && !strings.HasPrefix(r.Status, "DELETE") {
+	if (r.Status == "CREATE_IN_PROGRESS" || r.Status == "UPDATE_IN_PROGRESS") && r.Reason != initiated { // once is enough
 		e.Properties = template.JSON(map[string]any(r.Props))
 	}
 	if !d.keep("event", func() error { return d.s.addEvent(d.st, e) }) {
@@ -163,7 +166,7 @@ func (d *driver) make(ctx context.Context, scope *template.Scope, r resourceRow,
 		if !first {
 			return nil
 		}
-		r.Reason = "Resource creation Initiated"
+		r.Reason = initiated
 		return d.note(r)
 	}
 	err = d.call(typ.Create, req)
@@ -414,8 +417,7 @@ func (d *driver) deleteStep(r resourceRow, rollback bool) error {
 	r.Operation = d.op.Number
 	switch {
 	case len(victims) == 0:
-		r.Status, r.Reason = "DELETE_COMPLETE", ""
-		return d.note(r)
+		return d.note(gone(r))
 	case retain, slices.Contains(d.op.Retain, r.LogicalID):
 		r.Status, r.Reason = "DELETE_SKIPPED", ""
 		return d.note(r)
@@ -436,8 +438,16 @@ func (d *driver) deleteStep(r resourceRow, rollback bool) error {
 			return d.fail(r, "DELETE_FAILED", "deletion", err)
 		}
 	}
-	r.Status, r.Reason = "DELETE_COMPLETE", ""
-	return d.note(r)
+	return d.note(gone(r))
+}
+
+// gone returns the row of a resource that was deleted: what is told of it, and
+// nothing that it was made of.
+func gone(r resourceRow) resourceRow {
+	return resourceRow{
+		LogicalID: r.LogicalID, former: former{Type: r.Type, PhysicalID: r.PhysicalID, DependsOn: r.DependsOn},
+		Status: "DELETE_COMPLETE", Time: r.Time, Started: r.Started, Token: r.Token, Operation: r.Operation,
+	}
 }
 
 // victimsOf returns all that exists of a resource: what it is, and what an

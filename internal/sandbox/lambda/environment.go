@@ -597,6 +597,11 @@ func (s *Service) ship(f function, stream, text string) {
 	}
 	err := put()
 	if isCode(err, "ResourceNotFoundException") {
+		// The last words of a function that is deleted do not bring back its group,
+		// which may have been deleted with it.
+		if _, exists := s.functions.Get(f.Name); !exists {
+			return
+		}
 		_, err = s.cfg.Logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &group})
 		if err == nil || isCode(err, "ResourceAlreadyExistsException") {
 			_, err = s.cfg.Logs.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: &group, LogStreamName: &stream})

@@ -136,7 +136,7 @@ func ruleType(api EC2, direction string) *Type {
 	return &Type{
 		Name:       "AWS::EC2::SecurityGroup" + direction,
 		Attributes: []string{"Id"},
-		Replaces:   []string{"*"},
+		Replaces:   slices.DeleteFunc(slices.Clone(ruleProperties), func(p string) bool { return p == "Description" }),
 		properties: only(ruleProperties...).requires(required...),
 		Create: func(ctx context.Context, r *Request) error {
 			group, err := group(ctx, r)
@@ -153,6 +153,20 @@ func ruleType(api EC2, direction string) *Type {
 			}
 			r.Set("Id", id)
 			return r.Created(id)
+		},
+		Update: func(ctx context.Context, r *Request) error { // of the description: the rule is written anew
+			group, err := group(ctx, r)
+			if err != nil {
+				return err
+			}
+			if err := revoke(ctx, api, direction, group, r.Before); err != nil {
+				return err
+			}
+			_, err = authorize(ctx, api, direction, group, r.Props)
+			if alreadyExists(err) {
+				err = nil
+			}
+			return err
 		},
 		Delete: func(ctx context.Context, r *Request) error {
 			group, err := group(ctx, r)

@@ -233,7 +233,7 @@ func routeType(api EC2) *Type {
 	t := &Type{
 		Name:       "AWS::EC2::Route",
 		Attributes: []string{"CidrBlock"},
-		Replaces:   []string{"*"},
+		Replaces:   []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId"},
 		properties: like[ec2.CreateRouteInput]("RouteTableId"),
 	}
 	destination := func(r *Request) string {
@@ -245,6 +245,13 @@ func routeType(api EC2) *Type {
 		}
 		r.Set("CidrBlock", destination(r))
 		return r.Created(r.String("RouteTableId") + "|" + destination(r))
+	}
+	t.Update = func(ctx context.Context, r *Request) error { // another target
+		if err := t.Delete(ctx, r); err != nil {
+			return err
+		}
+		_, err := api.CreateRoute(ctx, input[ec2.CreateRouteInput](t.properties, r.Props))
+		return err
 	}
 	t.Delete = func(ctx context.Context, r *Request) error {
 		in := &ec2.DeleteRouteInput{RouteTableId: aws.String(r.String("RouteTableId"))}
