@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -46,7 +47,11 @@ type node struct {
 	types   slurm.InstanceTypes      // after step "config", head only
 	storage map[string]storage.Entry // after the steps "find …", or "config"
 	mounts  *storage.Mounter
-	name    string // in Slurm, after step "name"; compute only
+	volumes struct { // attached one after the other, under names that are free
+		sync.Mutex
+		storage.Attacher
+	}
+	name string // in Slurm, after step "name"; compute only
 
 	limit func(time.Duration) // shortens the time that the boot may take
 }
@@ -106,6 +111,7 @@ func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
 	n.ec2, n.stack, n.fsx = ec2.NewFromConfig(cfg), cloudformation.NewFromConfig(cfg), fsx.NewFromConfig(cfg)
 	n.slurm = &slurm.Client{Run: slurm.Exec}
 	n.mounts = &storage.Mounter{Own: told.NodeType == spec.Head}
+	n.volumes.EC2, n.volumes.InstanceID = n.ec2, n.self.InstanceID
 	return n, nil
 }
 

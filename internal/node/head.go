@@ -183,7 +183,9 @@ func (n *node) writeConfig(context.Context) error {
 
 func (n *node) mountOnHead(ctx context.Context, e storage.Entry) error {
 	if e.FromHead() {
-		return n.mounts.Volume(ctx, &storage.Attacher{EC2: n.ec2, InstanceID: n.self.InstanceID}, e)
+		n.volumes.Lock()
+		defer n.volumes.Unlock()
+		return n.mounts.Volume(ctx, &n.volumes.Attacher, e)
 	}
 	return n.mounts.Mount(ctx, e.On(""))
 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Mounter struct {
 	Patience time.Duration
 	// Own says whether this node decides the mode of shared directories: the head node.
 	Own bool
+
+	fstab sync.Mutex // mounts happen at the same time
 }
 
 // DefaultPatience covers what AWS documents for new mount targets, doubled.
@@ -67,7 +70,10 @@ func (m *Mounter) mount(ctx context.Context, mt Mount) error {
 	if err := os.MkdirAll(mt.Dir, 0o755); err != nil {
 		return err
 	}
-	if err := AddLine(fstab, mt.Line()); err != nil {
+	m.fstab.Lock()
+	err := AddLine(fstab, mt.Line())
+	m.fstab.Unlock()
+	if err != nil {
 		return err
 	}
 	patience := m.Patience

@@ -3,9 +3,11 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,5 +194,26 @@ func TestAttachChoosesFreeDevicesAndFindsItsOwn(t *testing.T) {
 	}
 	if _, err := a.Attach(t.Context(), "vol-3"); err == nil || !strings.Contains(err.Error(), "i-other") {
 		t.Errorf("a volume of another instance: %v", err)
+	}
+}
+
+func TestMountsAtTheSameTimeAllGetTheirLines(t *testing.T) {
+	dir := t.TempDir()
+	m := &Mounter{Fstab: filepath.Join(dir, "fstab"), Run: func(context.Context, ...string) (string, error) { return "", nil }}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			if err := m.Mount(t.Context(), HeadExport("10.0.0.1", filepath.Join(dir, fmt.Sprint("mnt", i)))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	data, err := os.ReadFile(m.Fstab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(data), "10.0.0.1:"); n != 20 {
+		t.Errorf("fstab has %d of 20 lines:\n%s", n, data)
 	}
 }
