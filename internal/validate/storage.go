@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
+
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
@@ -26,12 +28,18 @@ var storageRules = []rule{
 	{"EfsIdValidator", efsExists},
 }
 
-var storageName = regexp.MustCompile(`^[\pL\pN_+\-=.:@/]{0,256}$`)
+// validStorageName reports whether the name has only characters that names of
+// storage may have, and at most 256 of them.
+func validStorageName(name string) bool {
+	return utf8.RuneCountInString(name) <= 256 && !strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("_+-=.:@/", r)
+	})
+}
 
 func storageNames(k *check) {
 	try := func(path, name string) {
 		switch {
-		case !storageName.MatchString(name):
+		case !validStorageName(name):
 			k.errorf(path, "%q has characters that names of storage can't have", name)
 			k.hint("letters, digits and _+-=.:@/ are fine")
 		case len(name) > 30:
