@@ -385,6 +385,9 @@ func (d *driver) deleteAll() bool {
 		row.Deleted = &now
 		row.Outputs, row.OutputImports = nil, nil
 	})
+	d.st.mu.Lock()
+	clear(d.st.parsed)
+	d.st.mu.Unlock()
 	if err := d.s.forgetOld(); err != nil {
 		d.s.log.Error("forget old stacks", "err", err)
 	}

@@ -176,8 +176,9 @@ func (s *Service) forget(stackID string) error {
 }
 
 // Start goes on with the operations that were under way when the region was last
-// up. It returns at once.
-func (s *Service) Start(context.Context) {
+// up, and returns at once. When ctx ends, operations stand still.
+func (s *Service) Start(ctx context.Context) {
+	context.AfterFunc(ctx, func() { s.stop(errClosed) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(s.stacks)) {
@@ -189,7 +190,8 @@ func (s *Service) Start(context.Context) {
 }
 
 // Close interrupts all operations, which go on when the region is next started,
-// and returns when nothing of the service runs any more.
+// and returns when nothing of the service runs any more: the store may be closed
+// then.
 func (s *Service) Close() {
 	s.stop(errClosed)
 	s.drivers.Wait()

@@ -244,7 +244,7 @@ func (s *Service) dropResource(st *stack, logicalID string) error {
 func (s *Service) addEvent(st *stack, e eventRow) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	e.StackID, e.StackName, e.Time = st.id, st.row.Name, s.now()
+	e.StackID, e.StackName, e.Time = st.id, st.row.Name, s.now().Truncate(time.Millisecond)
 	if st.row.Op != nil {
 		e.Token = st.row.Op.Token
 	}
@@ -282,7 +282,9 @@ func (s *Service) parsedTemplate(st *stack, n int) (*template.Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.parsed[n] = t
+	if st.row.Deleted == nil {
+		st.parsed[n] = t
+	}
 	return t, nil
 }
 

@@ -3,7 +3,6 @@ package template
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -659,9 +658,4 @@ func Pseudo(account, partition, region, stackID, stackName string, notificationA
 		"AWS::StackId": stackID, "AWS::StackName": stackName, "AWS::URLSuffix": "amazonaws.com",
 		"AWS::NotificationARNs": arns,
 	}
-}
-
-// String renders the scope for debugging: only names, as values may be secret.
-func (s *Scope) String() string {
-	return fmt.Sprintf("scope of %d parameters, %d conditions", len(s.Parameters), len(s.Conditions))
 }
