@@ -105,12 +105,6 @@ func (m *Mounter) mount(ctx context.Context, mt Mount) error {
 	return nil
 }
 
-func (m *Mounter) addLine(fstab, line string) error {
-	m.fstab.Lock()
-	defer m.fstab.Unlock()
-	return AddLine(fstab, line)
-}
-
 // mountOptions leaves out what only fstab and systemd understand.
 func mountOptions(options []string) []string {
 	var out []string

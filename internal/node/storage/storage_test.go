@@ -108,26 +108,6 @@ func TestMountTriesAgainAndIsIdempotent(t *testing.T) {
 	}
 }
 
-func TestMountsAtTheSameTimeKeepAllLines(t *testing.T) {
-	dir := t.TempDir()
-	m := &Mounter{Fstab: filepath.Join(dir, "fstab"), Run: func(context.Context, ...string) (string, error) { return "", nil }}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if err := m.Mount(t.Context(), Mount{Source: "s", Dir: fmt.Sprintf("%s/%d", dir, i), FSType: "nfs"}); err != nil {
-				t.Error(err)
-			}
-		}()
-	}
-	wg.Wait()
-	data, _ := os.ReadFile(m.Fstab)
-	if n := strings.Count(string(data), "\n"); n != 8 {
-		t.Errorf("fstab has %d lines, want 8:\n%s", n, data)
-	}
-}
-
 func TestMountThatNeverSucceedsNamesTheStorage(t *testing.T) {
 	n := &machine{succeedAt: 1 << 30, mounted: map[string]bool{}}
 	m := &Mounter{Fstab: filepath.Join(t.TempDir(), "fstab"), Run: n.run, Patience: 50 * time.Millisecond}
