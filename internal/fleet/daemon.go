@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -33,6 +34,8 @@ type Cloud interface {
 	Launch(context.Context, Launch) Outcome
 	Instances(context.Context) ([]Instance, error)
 	Terminate(ctx context.Context, ids []string) error
+	// Console returns what an instance has printed, as far as it is known.
+	Console(ctx context.Context, id string) (string, error)
 }
 
 // A Registry is where nodes' names are kept; *Records is one.
@@ -79,6 +82,7 @@ type Daemon struct {
 	ResumeLog    *slog.Logger // of slurmctld's requests for nodes; nil: Log
 	SuspendLog   *slog.Logger // of nodes that it gives up; nil: Log
 	Events       *EventLog    // may be nil
+	Consoles     io.Writer    // gets the console output of instances that failed to start; may be nil
 	Now          func() time.Time
 
 	policy    Policy
@@ -89,6 +93,7 @@ type Daemon struct {
 	actions   chan struct{} // a semaphore
 	running   sync.WaitGroup
 	waiters   waiters
+	inspected sync.Map // compute resource to when a console of it was last asked for
 	lookNow   chan struct{}
 	current   sync.Map // node to instance, of assignments that still hold
 	statusNow chan struct{}
@@ -240,6 +245,9 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 		d.waiters.lost(lost)
 	}
 	d.Events.launchFailures(do.Failed)
+	for _, a := range do.Inspect {
+		d.inspect(ctx, a)
+	}
 }
 
 // begin runs an action beside the loop.

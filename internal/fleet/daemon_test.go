@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,6 +169,10 @@ func (f *fakeCloud) Terminate(_ context.Context, ids []string) error {
 	return nil
 }
 
+func (f *fakeCloud) Console(_ context.Context, id string) (string, error) {
+	return "Welcome\ncloud-init[20]: boot failed: no such volume on " + id + "\nPowering off.\n", nil
+}
+
 func (f *fakeCloud) launched() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -208,7 +213,26 @@ type house struct {
 	cloud    *fakeCloud
 	registry *fakeRegistry
 	dir      string
+	consoles syncBuffer
 	stop     func()
+}
+
+// A syncBuffer can be written and read at the same time.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func newHouse(t *testing.T, capacity int) *house {
@@ -223,7 +247,7 @@ func (h *house) start() *Daemon {
 		Scheduler: h.slurm, Cloud: h.cloud, Registry: h.registry, Status: fakeStatus{},
 		Policy:    func() (Policy, error) { return policy(AllOrNothing), nil },
 		StateFile: filepath.Join(h.dir, "fleet.json"), Socket: filepath.Join(h.dir, "fleet.sock"),
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Consoles: &h.consoles,
 	}
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
@@ -344,6 +368,30 @@ func TestLostInstancesAreNoticed(t *testing.T) {
 	})
 	if n := h.slurm.node("q-dy-a-2"); n.State != "ALLOCATED+CLOUD" {
 		t.Errorf("the other node is %s", n.State)
+	}
+}
+
+func TestConsolesOfNodesThatFailedToStartAreKept(t *testing.T) {
+	h := newHouse(t, 10)
+	d := h.start()
+	h.resume()
+	h.until("addresses in Slurm", func() bool { return h.slurm.node("q-dy-a-2").Addr != "q-dy-a-2" })
+	if err := h.cloud.Terminate(t.Context(), []string{"i-1"}); err != nil {
+		t.Fatal(err)
+	}
+	h.until("console", func() bool { d.hurry(); return strings.Contains(h.consoles.String(), "no such volume on i-1") })
+}
+
+func TestWithoutADiskNothingIsLaunched(t *testing.T) {
+	h := newHouse(t, 10)
+	if err := os.MkdirAll(filepath.Join(h.dir, "fleet.json", "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	h.resume()
+	h.until("reason on the node", func() bool { return strings.HasPrefix(h.slurm.node("q-dy-a-1").Reason, "(Code:StateNotWritten)") })
+	if n := h.cloud.launched(); n != 0 {
+		t.Errorf("%d instances were launched", n)
 	}
 }
 

@@ -124,7 +124,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 
 	case state.Drained() && !p.policy.KeepDrained:
 		if assigned && !a.Ready {
-			p.countFailure(n.Name, "it is drained: "+n.Reason)
+			p.countFailure(a, "it is drained: "+n.Reason)
 		}
 		p.logf("replace %s, which is drained: %s", n.Name, n.Reason)
 		todo.off = append(todo.off, n.Name)
@@ -163,7 +163,7 @@ func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 		return
 	}
 	if assigned && !a.Ready {
-		p.countFailure(n.Name, "it is down: "+n.Reason)
+		p.countFailure(a, "it is down: "+n.Reason)
 	}
 	if assigned {
 		p.end(n.Name, a)
@@ -302,7 +302,7 @@ func (p *planner) instances(view *EC2View) {
 			p.terminate(i.ID) // stopped instances cost money, too
 		}
 		if !a.Ready {
-			p.countFailure(node, "its instance "+a.Instance+" "+state)
+			p.countFailure(a, "its instance "+a.Instance+" "+state)
 		}
 		p.lose(node, "instance "+a.Instance+" "+state, &todo)
 	}

@@ -275,8 +275,8 @@ func (p *planner) resumeFailed(nodes []string) {
 		if _, ok := p.key(node); !ok {
 			continue
 		}
-		if _, launched := p.mem.Assigned[node]; launched {
-			p.countFailure(node, "it was not up in time")
+		if a, launched := p.mem.Assigned[node]; launched {
+			p.countFailure(a, "it was not up in time")
 		}
 		p.suspend(node)
 		ours = append(ours, node)

@@ -104,10 +104,11 @@ func (p *planner) startFleet(view *SlurmView) {
 }
 
 // countFailure remembers that a node failed to start.
-func (p *planner) countFailure(node, why string) {
-	if key, ok := p.key(node); ok {
+func (p *planner) countFailure(a Assignment, why string) {
+	if key, ok := p.key(a.Node); ok {
 		p.mem.Failures[key]++
-		p.logf("%s failed to start: %s", node, why)
+		p.do.Inspect = append(p.do.Inspect, a)
+		p.logf("%s failed to start: %s", a.Node, why)
 	}
 }
 

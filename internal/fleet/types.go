@@ -217,6 +217,7 @@ type Actions struct {
 	Partitions []PartitionUpdate
 	Notes      []JobNote
 	Failed     []NodeFailure // for the event log
+	Inspect    []Assignment  // whose instances failed to start: their consoles may say why
 	Status     *StatusChange
 	Log        []string // what was decided and why, for people
 }
