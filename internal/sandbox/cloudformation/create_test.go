@@ -56,16 +56,22 @@ func TestCreateFollowsDependenciesInParallel(t *testing.T) {
 
 func TestFailedCreationRollsBack(t *testing.T) {
 	r := newRig(t, Config{})
-	r.cloud.refuse["create Bad"] = "no room"
-	r.cloud.hold["Slow"] = true
+	r.cloud.hold["Slow"], r.cloud.hold["Bad"] = true, true
 	r.create("s", things("Net", "Slow < Net", "Bad < Net", "Never < Bad"))
-	row := r.wants("s", "ROLLBACK_COMPLETE")
+	r.eventually("Slow and Bad", func() bool {
+		slow, _ := r.find("s").resource("Slow")
+		bad, _ := r.find("s").resource("Bad")
+		return slow.PhysicalID != "" && bad.PhysicalID != ""
+	})
+	r.cloud.mu.Lock()
+	r.cloud.refuse["ready Bad"] = "no room"
+	r.cloud.mu.Unlock()
+	r.wants("s", "ROLLBACK_COMPLETE")
 	if got := r.cloud.have(); len(got) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
-	_ = row
 	events := r.history("s")
-	inSequence(t, events, "Bad CREATE_IN_PROGRESS", `Bad CREATE_FAILED Resource handler returned message: "no room (Service: Cloud, Status Code: 400, Error Code: Refused)"…`,
+	inSequence(t, events, "Bad CREATE_IN_PROGRESS", `Bad CREATE_FAILED Resource handler returned message: "no room (Service: Cloud, Status Code: 400, Error Code: Broken)"…`,
 		"Slow CREATE_FAILED Resource creation cancelled",
 		"s ROLLBACK_IN_PROGRESS The following resource(s) failed to create: [Bad, Slow]. Rollback requested by user.",
 		"Slow DELETE_IN_PROGRESS", "Slow DELETE_COMPLETE", "Net DELETE_IN_PROGRESS", "Net DELETE_COMPLETE", "s ROLLBACK_COMPLETE")

@@ -142,21 +142,20 @@ func (d *driver) finish(status, reason string, change func(*stackRow)) bool {
 
 // setStatus gives the stack a status, unless another operation has taken over.
 func (d *driver) setStatus(status, reason string, change func(*stackRow)) bool {
-	superseded := false
 	event := eventRow{LogicalID: d.st.snapshot().Name, PhysicalID: d.st.id, Type: stackType, Status: status, Reason: reason}
-	ok := d.keep("status", func() error {
-		return d.s.updateStack(d.st, func(row *stackRow) {
-			if superseded = row.Op == nil || row.Op.Number != d.op.Number; superseded {
-				return
+	changed := false
+	ok := d.keep("status", func() (err error) {
+		changed, err = d.s.changeStack(d.st, event, func(row *stackRow) bool {
+			if row.Op == nil || row.Op.Number != d.op.Number {
+				return false
 			}
 			row.Status, row.Reason = status, reason
 			change(row)
+			return true
 		})
+		return err
 	})
-	if !ok || superseded {
-		return false
-	}
-	if !d.keep("event", func() error { return d.s.addEvent(d.st, event) }) {
+	if !ok || !changed {
 		return false
 	}
 	d.s.log.Info("stack", "name", d.st.snapshot().Name, "status", status, "reason", reason)

@@ -110,7 +110,7 @@ func (c *cloud) thingType() *resource.Type {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				if message, ok := c.refuse["ready "+r.LogicalID]; ok {
-					return false, errors.New(message)
+					return false, &smithy.GenericAPIError{Code: "Broken", Message: message}
 				}
 				return !c.hold[r.LogicalID] && !time.Now().Before(ready), nil
 			})

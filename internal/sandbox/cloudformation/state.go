@@ -244,6 +244,16 @@ func (s *Service) dropResource(st *stack, logicalID string) error {
 func (s *Service) addEvent(st *stack, e eventRow) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	e, err := s.putEvent(st, e)
+	if err == nil {
+		st.events = append(st.events, e)
+	}
+	return err
+}
+
+// putEvent completes an event and stores it, before it is appended to the
+// stack's: until then a repeat overwrites it. st.mu is held.
+func (s *Service) putEvent(st *stack, e eventRow) (eventRow, error) {
 	e.StackID, e.StackName, e.Time = st.id, st.row.Name, s.now().Truncate(time.Millisecond)
 	if st.row.Op != nil {
 		e.Token = st.row.Op.Token
@@ -258,11 +268,51 @@ func (s *Service) addEvent(st *stack, e eventRow) error {
 		e.ID = e.LogicalID + "-" + e.Status + "-" + e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
 	if err := s.mayWrite(); err != nil {
+		return e, err
+	}
+	return e, s.eventTable.Put(eventKey(st.id, len(st.events)), e)
+}
+
+// changeStack is updateStack with the event that tells of it. Readers see both
+// or neither. Change may refuse by returning false.
+func (s *Service) changeStack(st *stack, e eventRow, change func(*stackRow) bool) (bool, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	row := st.row
+	if !change(&row) {
+		return false, nil
+	}
+	e, err := s.putEvent(st, e)
+	if err != nil {
+		return false, err
+	}
+	if err := s.mayWrite(); err != nil {
+		return false, err
+	}
+	if err := s.stackTable.Put(st.id, row); err != nil {
+		return false, err
+	}
+	st.row = row
+	st.events = append(st.events, e)
+	s.bell.ring()
+	return true, nil
+}
+
+// changeResource is putResource with the event that tells of it.
+func (s *Service) changeResource(st *stack, e eventRow, row resourceRow) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	e, err := s.putEvent(st, e)
+	if err != nil {
 		return err
 	}
-	if err := s.eventTable.Put(eventKey(st.id, len(st.events)), e); err != nil {
+	if err := s.mayWrite(); err != nil {
 		return err
 	}
+	if err := s.resourceTable.Put(resourceKey(st.id, row.LogicalID), row); err != nil {
+		return err
+	}
+	st.resources[row.LogicalID] = row
 	st.events = append(st.events, e)
 	return nil
 }

@@ -19,10 +19,19 @@ const initiated = "Resource creation Initiated"
 // note stores a resource's row and reports it as an event.
 func (d *driver) note(r resourceRow) error {
 	r.Time = d.s.now()
-	if err := d.store(r); err != nil {
-		return err
+	if !d.keep("resource", func() error { return d.s.changeResource(d.st, event(r, r.PhysicalID), r) }) {
+		return errClosed
 	}
-	return d.tell(r, r.PhysicalID)
+	return nil
+}
+
+// event tells the status of a resource.
+func event(r resourceRow, physicalID string) eventRow {
+	e := eventRow{LogicalID: r.LogicalID, PhysicalID: physicalID, Type: r.Type, Status: r.Status, Reason: r.Reason}
+	if (r.Status == "CREATE_IN_PROGRESS" || r.Status == "UPDATE_IN_PROGRESS") && r.Reason != initiated { // once is enough
+		e.Properties = template.JSON(map[string]any(r.Props))
+	}
+	return e
 }
 
 // store stores a resource's row without an event.
@@ -35,11 +44,7 @@ func (d *driver) store(r resourceRow) error {
 
 // tell reports the status of a resource as an event.
 func (d *driver) tell(r resourceRow, physicalID string) error {
-	e := eventRow{LogicalID: r.LogicalID, PhysicalID: physicalID, Type: r.Type, Status: r.Status, Reason: r.Reason}
-	if (r.Status == "CREATE_IN_PROGRESS" || r.Status == "UPDATE_IN_PROGRESS") && r.Reason != initiated { // once is enough
-		e.Properties = template.JSON(map[string]any(r.Props))
-	}
-	if !d.keep("event", func() error { return d.s.addEvent(d.st, e) }) {
+	if !d.keep("event", func() error { return d.s.addEvent(d.st, event(r, physicalID)) }) {
 		return errClosed
 	}
 	return nil
@@ -495,34 +500,34 @@ func (d *driver) discard(r resourceRow, victim former, whole bool) error {
 		r = d.adopt(r)
 		victim = r.former
 	}
-	event := r
-	event.former = victim
+	told := r
+	told.former = victim
 	var err error
 	switch {
 	case retained:
-		event.Status, event.Reason = "DELETE_SKIPPED", ""
-		if err := d.tell(event, victim.PhysicalID); err != nil {
+		told.Status, told.Reason = "DELETE_SKIPPED", ""
+		if err := d.tell(told, victim.PhysicalID); err != nil {
 			return err
 		}
 	case victim.PhysicalID != "":
-		event.Status, event.Reason, event.Token = "DELETE_IN_PROGRESS", "", newUUID()
-		if err := d.tell(event, victim.PhysicalID); err != nil {
+		told.Status, told.Reason, told.Token = "DELETE_IN_PROGRESS", "", newUUID()
+		if err := d.tell(told, victim.PhysicalID); err != nil {
 			return err
 		}
-		err = d.remove(event, victim, policy)
+		err = d.remove(told, victim, policy)
 		if interrupted(err) {
 			return err
 		}
-		event.Status = "DELETE_COMPLETE"
+		told.Status = "DELETE_COMPLETE"
 		if err != nil {
-			event.Status, event.Reason = "DELETE_FAILED", reason(event, "deletion", err)
+			told.Status, told.Reason = "DELETE_FAILED", reason(told, "deletion", err)
 		}
-		if err := d.tell(event, victim.PhysicalID); err != nil {
+		if err := d.tell(told, victim.PhysicalID); err != nil {
 			return err
 		}
 	case whole:
-		event.Status, event.Reason = "DELETE_COMPLETE", ""
-		if err := d.tell(event, ""); err != nil {
+		told.Status, told.Reason = "DELETE_COMPLETE", ""
+		if err := d.tell(told, ""); err != nil {
 			return err
 		}
 	}
