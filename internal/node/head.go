@@ -277,11 +277,28 @@ func (n *node) awaitStaticNodes(ctx context.Context) error {
 	}, func() error {
 		s, err := status.Get(ctx)
 		if err == nil && s == fleet.Protected {
-			return fmt.Errorf("Cluster has been set to PROTECTED mode due to failures detected in static node provisioning: %s", describe(missing))
+			return fmt.Errorf("Cluster has been set to PROTECTED mode due to failures detected in static node provisioning: %s%s", describe(missing), n.complaint())
 		}
 		return nil
 	})
 	return err
+}
+
+// complaint returns what a node that failed to start said last, as far as the fleet
+// daemon could learn it from its console.
+func (n *node) complaint() string {
+	data, err := n.read(logs.Dir + "/compute_console_output.log")
+	if err != nil {
+		return ""
+	}
+	const mark = "boot failed: "
+	last := ""
+	for line := range strings.Lines(string(data)) {
+		if _, said, ok := strings.Cut(line, mark); ok {
+			last = "; one of them said: " + strings.TrimSpace(said)
+		}
+	}
+	return last
 }
 
 // describe lists nodes with their states and reasons, as far as a message bears it.

@@ -381,6 +381,18 @@ func TestReasonsHaveTheTextsThatToolsLookFor(t *testing.T) {
 	}
 }
 
+func TestComplaintsOfNodesAreFound(t *testing.T) {
+	h, _ := testHost(t)
+	n := &node{Host: h}
+	if got := n.complaint(); got != "" {
+		t.Errorf("without consoles: %q", got)
+	}
+	put(t, h, "/var/log/parallelcluster/compute_console_output.log", "x - Console of q (i-1): cloud-init[2]: boot failed: no such volume\nx - Console of q (i-1): Powering off.\n")
+	if got := n.complaint(); got != "; one of them said: no such volume" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestFailureEvents(t *testing.T) {
 	n := &node{self: &Identity{InstanceID: "i-1"}, name: "q-dy-c-1"}
 	told := &spec.Node{NodeType: spec.Compute, ClusterName: "demo", Scheduler: "slurm", Queue: "q", ComputeResource: "c"}
