@@ -150,8 +150,10 @@ func (r *Region) endpoint() string { return fmt.Sprintf("https://127.0.0.1:%d", 
 
 // close lets go of the region; machines run on.
 func (r *Region) close() {
-	if r.lambda != nil {
+	if r.cfn != nil {
+		r.cfn.Close()
 		r.lambda.Close()
+		r.fsx.Close()
 	}
 	if err := r.db.Close(); err != nil {
 		r.log.Error("close the region's state", "err", err)
@@ -230,6 +232,7 @@ func (r *Region) start(ctx context.Context) {
 		}
 	}()
 	r.fsx.Start(ctx)
+	r.lambda.Start(ctx)
 	r.cfn.Start(ctx)
 }
 

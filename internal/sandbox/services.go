@@ -48,9 +48,12 @@ func (r *Region) openServices() (err error) {
 	do(func() (err error) { r.ssm, err = ssm.New(db, id); return })
 	do(func() (err error) { r.watch, err = cloudwatch.New(db, id); return })
 	do(func() (err error) { r.elb = elbv2.New(); return })
-	do(func() (err error) { r.logs, err = logs.New(db, id, r.home.path("logs")); return })
 	do(func() (err error) { r.ddb, err = dynamodb.New(db, id); return })
 	do(func() (err error) { r.s3, err = s3.New(db, id, r.home.path("s3")); return })
+	do(func() (err error) {
+		r.logs, err = logs.New(db, id, r.home.path("logs"), logs.WithObjects(r.s3), logs.WithMetrics(r.watch))
+		return
+	})
 	do(func() (err error) {
 		r.ec2, err = ec2.New(db, id, ec2.Config{
 			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.reachable(), Profiles: r.iam, Log: r.log,

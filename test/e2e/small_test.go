@@ -92,12 +92,12 @@ func badInput(t *testing.T, r *region, file string) {
 		replace, by string
 		want        []string
 	}{
-		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "27"}},
+		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "line 25, column 5"}},
 		"broken YAML": {replace: "    - Name: work", by: "   - Name: [work", want: []string{"YAML"}},
 		"type":        {replace: "InstanceType: c5.large", by: "InstanceType: c5.lrage", want: []string{"c5.lrage", "c5.large"}},
 		"subnet":      {replace: "SubnetId: subnet-0aaaaaaaaaaaaaaaa", by: "SubnetId: subnet-0bbbbbbbbbbbbbbbb", want: []string{"subnet-0bbbbbbbbbbbbbbbb"}},
 		"AMI":         {replace: "ami-0123456789abcdef0", by: "ami-0fedcba9876543210", want: []string{"ami-0fedcba9876543210"}},
-		"name":        {args: []string{"-n", "1-bad"}, want: []string{"1-bad", "pattern"}},
+		"name":        {args: []string{"-n", "1-bad"}, want: []string{"1-bad", "does not match"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "cluster.yaml")
