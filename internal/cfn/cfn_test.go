@@ -32,7 +32,7 @@ func TestReferencesAndFunctions(t *testing.T) {
 
 func TestWhatCloudFormationRefusesIsAnError(t *testing.T) {
 	for want, build := range map[string]func(*Template){
-		"two resources have the logical ID A":           func(t *Template) { t.Add("A", WaitConditionHandle{}); t.Add("A", WaitConditionHandle{}) },
+		"two resources have the logical ID A":            func(t *Template) { t.Add("A", WaitConditionHandle{}); t.Add("A", WaitConditionHandle{}) },
 		`"a-b" is not a logical ID`:                      func(t *Template) { t.Add("a-b", WaitConditionHandle{}) },
 		"A: a AWS::IAM::Policy has no attribute GroupId": func(t *Template) { t.Add("A", Policy{}).Att(GroupID) },
 		"more than the 500": func(t *Template) {
