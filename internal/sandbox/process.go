@@ -85,6 +85,9 @@ func Up(ctx context.Context, home Home, o UpOptions) (Status, error) {
 		return Status{}, err
 	}
 	if err := startDaemon(ctx, home, client); err != nil {
+		if !exists { // a region that never was must not be left half made
+			err = errors.Join(err, Destroy(context.WithoutCancel(ctx), home))
+		}
 		return Status{}, err
 	}
 	return client.Status(ctx)
@@ -174,9 +177,9 @@ func Destroy(ctx context.Context, home Home) error {
 	if err := os.RemoveAll(string(home)); err != nil {
 		return err
 	}
-	// The default folder's parent is ours too; another region may live in it.
-	if home == DefaultHome {
-		_ = os.Remove(filepath.Dir(string(home)))
+	// The default folder's parent is ours too, unless another region lives in it.
+	if parent := filepath.Dir(string(home)); parent == filepath.Dir(DefaultHome) {
+		_ = os.Remove(parent)
 	}
 	return nil
 }
