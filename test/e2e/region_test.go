@@ -178,16 +178,7 @@ type cluster struct {
 	name, key, user, ip string
 }
 
-// createCluster creates a cluster from a file, waits until it is complete, and
-// opens the way in as the default user.
-func (r *region) createCluster(t *testing.T, name, file, key, user string) *cluster {
-	t.Helper()
-	start := time.Now()
-	r.must(t, "pcluster", "create-cluster", "-n", name, "-c", file, "--wait")
-	t.Logf("create-cluster %s: %.1f s", name, time.Since(start).Seconds())
-	return r.enter(t, name, key, user)
-}
-
+// enter opens the way into a cluster for a user with a private key.
 func (r *region) enter(t *testing.T, name, key, user string) *cluster {
 	t.Helper()
 	var ip string

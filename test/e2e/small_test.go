@@ -3,12 +3,15 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,7 +51,8 @@ func TestSmallCluster(t *testing.T) {
 	t.Run("a script that fails fails the stack and is named", func(t *testing.T) { failingScript(t, r, file) })
 	r.putScript(t, headScript)
 
-	c := r.createCluster(t, "small", file, key, "ubuntu")
+	t.Run("Ctrl-C leaves the stack to go on and says how to follow it", func(t *testing.T) { interruptedCreation(t, r, file) })
+	c := r.enter(t, "small", key, "ubuntu")
 	steps := []struct {
 		name string
 		run  func(*testing.T, *cluster)
@@ -151,6 +155,48 @@ func failingScript(t *testing.T, r *region, file string) {
 		t.Errorf("a name that is taken: exit status %d\n%s", again.code, again.stdout)
 	}
 	r.must(t, "pcluster", "delete-cluster", "-n", "failing", "--wait")
+}
+
+// interruptedCreation begins the creation of the small cluster, walks away, and
+// comes back when it is complete.
+func interruptedCreation(t *testing.T, r *region, file string) {
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	cmd := r.command(ctx, "pcluster", "create-cluster", "-n", "small", "-c", file, "--wait")
+	var stderr lockedBuffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "progress is shown", func() bool { return strings.Contains(stderr.String(), "CREATE_IN_PROGRESS") })
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its status is looked at below
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "pcluster describe-cluster") {
+		t.Errorf("after Ctrl-C: exit status %d\n%s", code, stderr.String())
+	}
+	eventually(t, 60*time.Second, "the cluster is complete", func() bool {
+		return strings.TrimSpace(r.must(t, "pcluster", "describe-cluster", "-n", "small", "--query", "clusterStatus")) == `"CREATE_COMPLETE"`
+	})
+}
+
+// A lockedBuffer is written by a command while a test reads it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func staticNode(t *testing.T, c *cluster) {
