@@ -225,6 +225,7 @@ func (a *adopter) subnets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	zones := spread(a.refs.subnets, a.c.Scheduling.SlurmQueues, a.identity.AZs())
 	for _, id := range a.refs.subnets {
 		if p, ok := taken[id]; ok {
 			a.made("subnet", id, "%s, exists", p)
@@ -234,13 +235,36 @@ func (a *adopter) subnets(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("subnet %s: %w", id, err)
 		}
-		if err := a.ec2.AdoptSubnet(ctx, id, p.String()); err != nil {
+		zone := zones[id]
+		if err := a.ec2.AdoptSubnetIn(ctx, id, p.String(), zone); err != nil {
 			return fmt.Errorf("subnet %s: %w", id, err)
 		}
 		taken[id] = p
-		a.made("subnet", id, "%s", p)
+		a.made("subnet", id, "%s in %s", p, zone)
 	}
 	return nil
+}
+
+// spread gives each subnet the first zone that no subnet of the same queue has:
+// a queue takes one subnet of each. The head node's, which comes first, is in the
+// first zone. With more subnets than zones, zones repeat, and validation says so.
+func spread(subnets []string, queues []config.SlurmQueue, zones []string) map[string]string {
+	at := map[string]string{}
+	for _, id := range subnets {
+		used := map[string]bool{}
+		for _, q := range queues {
+			if slices.Contains(q.Networking.SubnetIds, id) {
+				for _, other := range q.Networking.SubnetIds {
+					used[at[other]] = true
+				}
+			}
+		}
+		at[id] = zones[0]
+		if i := slices.IndexFunc(zones, func(z string) bool { return !used[z] }); i >= 0 {
+			at[id] = zones[i]
+		}
+	}
+	return at
 }
 
 func (a *adopter) subnetRanges(ctx context.Context) (map[string]netip.Prefix, error) {

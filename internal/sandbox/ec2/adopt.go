@@ -17,9 +17,14 @@ import (
 // adoptedVPC is the VPC around adopted subnets whose block nobody cares about.
 var adoptedVPC = netip.MustParsePrefix("10.0.0.0/16")
 
-// AdoptSubnet makes a subnet with the given ID in the region's first zone, in a VPC
+// AdoptSubnet is [Service.AdoptSubnetIn] the region's first zone.
+func (s *Service) AdoptSubnet(ctx context.Context, subnetID, cidr string) error {
+	return s.AdoptSubnetIn(ctx, subnetID, cidr, s.id.AZs()[0])
+}
+
+// AdoptSubnetIn makes a subnet with the given ID in an availability zone, in a VPC
 // that has an internet gateway. An empty cidr takes the next free /20.
-func (s *Service) AdoptSubnet(_ context.Context, subnetID, cidr string) error {
+func (s *Service) AdoptSubnetIn(_ context.Context, subnetID, cidr, zone string) error {
 	if err := nounSubnet.check(subnetID); err != nil {
 		return err
 	}
@@ -55,7 +60,7 @@ func (s *Service) AdoptSubnet(_ context.Context, subnetID, cidr string) error {
 	if err := s.checkOverlap(prefix, vpcKey(home)); err != nil {
 		return fmt.Errorf("adopt subnet %s: %w", subnetID, err)
 	}
-	return s.putSubnet(s.newSubnet(subnetID, home, prefix, s.id.AZs()[0]))
+	return s.putSubnet(s.newSubnet(subnetID, home, prefix, zone))
 }
 
 func (s *Service) adoptedBlock(cidr string) (netip.Prefix, error) {

@@ -1,0 +1,88 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pcluster/internal/config"
+)
+
+func TestSubnetsOfAQueueAreInDifferentZones(t *testing.T) {
+	queue := func(subnets ...string) config.SlurmQueue {
+		return config.SlurmQueue{Networking: config.QueueNetworking{SubnetIds: subnets}}
+	}
+	zones := []string{"a", "b", "c"}
+	for name, tt := range map[string]struct {
+		subnets []string
+		queues  []config.SlurmQueue
+		want    map[string]string
+	}{
+		"one subnet":       {[]string{"head"}, []config.SlurmQueue{queue("head")}, map[string]string{"head": "a"}},
+		"head and two":     {[]string{"head", "x", "y"}, []config.SlurmQueue{queue("x", "y")}, map[string]string{"head": "a", "x": "a", "y": "b"}},
+		"queues that meet": {[]string{"head", "x", "y"}, []config.SlurmQueue{queue("x", "head"), queue("y", "x")}, map[string]string{"head": "a", "x": "b", "y": "a"}},
+		"more than zones":  {[]string{"1", "2", "3", "4"}, []config.SlurmQueue{queue("1", "2", "3", "4")}, map[string]string{"1": "a", "2": "b", "3": "c", "4": "a"}},
+	} {
+		if diff := cmp.Diff(tt.want, spread(tt.subnets, tt.queues, zones)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestFreeRangeAvoidsWhatIsTaken(t *testing.T) {
+	taken := map[string]netip.Prefix{"other": netip.MustParsePrefix("10.0.1.0/24")}
+	if got, err := freeRange(taken, 24); err != nil || got.String() != "10.0.2.0/24" {
+		t.Errorf("freeRange: %v, %v", got, err)
+	}
+	if got, err := freeRange(taken, 20); err != nil || got.String() != "10.0.16.0/20" {
+		t.Errorf("freeRange: %v, %v", got, err)
+	}
+}
+
+func TestDatabaseAddresses(t *testing.T) {
+	for uri, want := range map[string]string{
+		"db.example.com:3307": "db.example.com 3307", "db.example.com": "db.example.com 3306", "mysql://db.example.com:3306/": "db.example.com 3306",
+	} {
+		host, port, err := splitDatabase(uri)
+		if got := host + " " + strconv.Itoa(port); err != nil || got != want {
+			t.Errorf("%s: %s, %v", uri, got, err)
+		}
+	}
+	if _, _, err := splitDatabase("db:none"); err == nil {
+		t.Error("a port that is no number: no error")
+	}
+}
+
+func TestReferencesOfAFile(t *testing.T) {
+	c, problems := config.Parse("c.yaml", []byte(`
+Image: {Os: alinux2023}
+HeadNode:
+  InstanceType: t3.micro
+  Networking: {SubnetId: subnet-0aaaaaaaaaaaaaaaa}
+  CustomActions: {OnNodeStart: {Script: s3://scripts/a.sh}}
+  Iam:
+    AdditionalIamPolicies: [{Policy: "arn:aws:iam::671250183987:policy/p"}]
+    S3Access: [{BucketName: data}, {BucketName: "logs-*"}]
+Scheduling:
+  Scheduler: slurm
+  SlurmQueues:
+    - Name: q
+      ComputeResources: [{Name: c, InstanceType: t3.micro, MaxCount: 7}]
+      Networking: {SubnetIds: [subnet-0aaaaaaaaaaaaaaaa]}
+`))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := references(c)
+	want := refs{
+		subnets: []string{"subnet-0aaaaaaaaaaaaaaaa"}, buckets: []string{"scripts", "data"},
+		policies: []string{"arn:aws:iam::671250183987:policy/p"}, accounts: []string{"671250183987"}, nodes: 8,
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(refs{})); diff != "" {
+		t.Errorf("references (-want +got):\n%s", diff)
+	}
+}
