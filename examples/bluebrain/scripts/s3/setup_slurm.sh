@@ -13,7 +13,12 @@ target=/opt/slurm/etc/scripts
 
 download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
-aws s3 cp --only-show-errors --recursive --exclude '*' --include 'slurm.*' "$source/" "$download/"
+# A download that fails once, as networks do, must not cost the cluster.
+for try in 1 2 3; do
+	aws s3 cp --only-show-errors --recursive --exclude '*' --include 'slurm.*' "$source/" "$download/" && break
+	[ "$try" -lt 3 ] || { echo "setup_slurm.sh: $source can't be downloaded" >&2; exit 1; }
+	sleep "$try"
+done
 
 install -d -m 0755 "$target" "$target/prolog.d" "$target/epilog.d"
 for script in slurm.prolog slurm.epilog slurm.taskprolog slurm.taskepilog; do
