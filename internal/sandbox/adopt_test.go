@@ -4,6 +4,8 @@ package sandbox
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -84,5 +86,22 @@ Scheduling:
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(refs{})); diff != "" {
 		t.Errorf("references (-want +got):\n%s", diff)
+	}
+}
+
+func TestMountsStayInTheirFileSystem(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fs")
+	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"out": "/etc", "in": "home", "up": "../.."} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, ok := range map[string]bool{"": true, "home": true, "in": true, "../..": true, "out": false, "up": false, "none": false} {
+		if got, err := below(dir, path); (err == nil) != ok {
+			t.Errorf("%q: %q, %v", path, got, err)
+		}
 	}
 }

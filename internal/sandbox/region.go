@@ -3,8 +3,8 @@
 // Package sandbox is an AWS region on this machine: it puts the services, the
 // network and the machines together into one daemon, and takes them apart again.
 //
-// Each service is a package of its own below this one and knows no other; here
-// they are wired. Commands and nodes of pcluster never import this package: they
+// Each service is a package of its own below this one, which knows others by the
+// few functions that it declares to need; here they are wired. Commands and nodes of pcluster never import this package: they
 // speak to the region as to AWS. Start at [Up] for the life of the daemon, and at
 // open for the wiring.
 package sandbox
@@ -354,7 +354,10 @@ func (f fileSystems) Resolve(_ context.Context, fsType, source string, options [
 	switch {
 	case fsType == "efs", strings.HasPrefix(rest, "efs."):
 		dir, err := f.r.efs.Directory(id)
-		return filepath.Join(dir, filepath.Clean("/"+path)), err
+		if err != nil {
+			return "", err
+		}
+		return below(dir, path)
 	case fsType == "lustre", strings.Contains(rest, "fsx."):
 		id, ok := f.r.fsx.ByDNSName(host)
 		if !ok {
@@ -368,10 +371,27 @@ func (f fileSystems) Resolve(_ context.Context, fsType, source string, options [
 			path = sub
 		}
 		dir, err := f.r.fsx.Directory(id)
-		return filepath.Join(dir, filepath.Clean("/"+path)), err
+		if err != nil {
+			return "", err
+		}
+		return below(dir, path)
 	default:
 		return "", fmt.Errorf("no file system server %s in this region", host)
 	}
+}
+
+// below returns the directory at path in a file system's directory. Links that a
+// user made inside must not lead a mount out of the file system, into the host's.
+func below(dir, path string) (string, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.Clean("/"+path)))
+	if err != nil || (real != dir && !strings.HasPrefix(real, dir+"/")) {
+		return "", fmt.Errorf("mounting /%s failed, reason given by server: No such file or directory", path)
+	}
+	return real, nil
 }
 
 // residentMemory reads how much memory this process has, in bytes.
