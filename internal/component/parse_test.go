@@ -1,0 +1,175 @@
+package component
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pcluster/internal/config"
+)
+
+// the seed's component, with commands shortened.
+const packages = `name: packages
+description: Install tools.
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+     - name: InstallPackages
+       action: ExecuteBash
+       inputs:
+         commands:
+           - |
+             #!/bin/bash
+
+             set -euo pipefail
+             install htop
+  - name: test
+    steps:
+      - name: TestPackages
+        action: ExecuteBash
+        inputs:
+          commands:
+            - |
+              which htop
+`
+
+func TestParse(t *testing.T) {
+	d, problems := Parse([]byte(packages))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	bash := func(name, commands string, line, column int) Step {
+		return Step{Name: name, Action: "ExecuteBash", Timeout: 2 * time.Hour, OnFailure: Abort, MaxAttempts: 1,
+			Inputs: map[string]any{"commands": []any{commands}}, Pos: config.Pos{Line: line, Column: column}}
+	}
+	want := &Document{Name: "packages", Description: "Install tools.", Phases: []Phase{
+		{Name: "build", Steps: []Step{bash("InstallPackages", "#!/bin/bash\n\nset -euo pipefail\ninstall htop\n", 7, 8)}},
+		{Name: "test", Steps: []Step{bash("TestPackages", "which htop\n", 18, 9)}},
+	}}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// step makes a document of one step whose keys after its name are given.
+func step(lines ...string) string {
+	return "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: s\n        " + strings.Join(lines, "\n        ")
+}
+
+func TestMistakesAreFoundWithTheirPlace(t *testing.T) {
+	const good = "\n        action: Reboot"
+	for name, tt := range map[string]struct{ text, want string }{
+		"no YAML":                    {"a: [", "1:4 The component must be a valid YAML document"},
+		"no mapping":                 {"- a", "it is a list"},
+		"empty":                      {"  \n", "cannot be empty"},
+		"no schema version":          {"phases: []", "1:1 the component has no schemaVersion"},
+		"other schema version":       {"schemaVersion: 2.0\nphases:\n  - name: build\n    steps:\n      - name: s" + good, `1:16 schema version "2.0" is not supported (write schemaVersion: 1.0)`},
+		"unknown key":                {"schemaVersion: 1.0\nphasez: []\nphases: []", "2:1 unknown key phasez (did you mean phases?)"},
+		"phases are no list":         {"schemaVersion: 1.0\nphases: build", "2:9 here has to be a list of phases, but it is text"},
+		"no known phase":             {"schemaVersion: 1.0\nphases:\n  - name: bild\n    steps:\n      - name: s" + good, "3:3 the component has none of the phases build, validate and test"},
+		"two phases of a name":       {step("action: Reboot") + "\n  - name: build\n    steps:\n      - name: s" + good, "7:11 there are two phases build"},
+		"two steps of a name":        {step("action: Reboot") + "\n      - name: s" + good, "7:9 there are two steps s in the phase build"},
+		"phase without steps":        {"schemaVersion: 1.0\nphases:\n  - name: build\n    steps: []", "4:12 the phase build has no steps"},
+		"step without action":        {step(), "5:9 the step has no action"},
+		"unknown action":             {step("action: ExecuteBsh"), "6:17 unknown action ExecuteBsh (did you mean ExecuteBash?)"},
+		"registry":                   {step("action: SetRegistry", "inputs: []"), "6:17 SetRegistry can't be used here: Linux has no registry; write a file with CreateFile instead"},
+		"action of Windows":          {step("action: ExecutePowerShell", "inputs: {}"), "6:17 ExecutePowerShell can't be used here: it works on Windows only; use ExecuteBash"},
+		"no inputs":                  {step("action: ExecuteBash"), "5:9 ExecuteBash needs inputs"},
+		"missing input":              {step("action: ExecuteBash", "inputs: {}"), "7:17 the input of ExecuteBash has no commands"},
+		"commands are text":          {step("action: ExecuteBash", "inputs:", "  commands: ls"), "8:21 commands has to be a list of texts, not \"ls\""},
+		"no commands":                {step("action: ExecuteBash", "inputs:", "  commands: []"), "8:21 the list of commands is empty"},
+		"unquoted expression":        {step("action: ExecuteBash", "inputs:", "  commands:", "    - {{ x }}"), "(an expression in braces has to stand in quotes)"},
+		"unknown input":              {step("action: ExecuteBash", "inputs:", "  commands: [ls]", "  shell: zsh"), "9:11 unknown key shell"},
+		"inputs are no list":         {step("action: CreateFile", "inputs:", "  path: /x"), "8:11 the inputs of CreateFile are a list (write - before the first key)"},
+		"permissions":                {step("action: SetFilePermissions", "inputs:", "  - path: /x", "    permissions: rwx"), `9:26 permissions has to be permissions as octal digits, not "rwx"`},
+		"flag":                       {step("action: CreateFile", "inputs:", "  - path: /x", "    overwrite: maybe"), `9:24 overwrite has to be true or false, not "maybe"`},
+		"algorithm":                  {step("action: WebDownload", "inputs:", "  - source: http://a/b", "    destination: /x", "    algorithm: CRC"), `10:24 algorithm has to be MD5, SHA1, SHA256 or SHA512, not "CRC"`},
+		"encoding":                   {step("action: ReadFile", "inputs:", "  - path: /x", "    encoding: latin1"), `9:23 encoding has to be`},
+		"timeout of zero":            {step("action: Reboot", "timeoutSeconds: 0"), `7:25 timeoutSeconds has to be a positive number, or -1 for no limit, not "0"`},
+		"on failure":                 {step("action: Reboot", "onFailure: retry"), `7:20 onFailure has to be Abort, Continue or Ignore, not "retry"`},
+		"attempts":                   {step("action: Reboot", "maxAttempts: many"), `7:22 maxAttempts has to be a number from 1 to 100, not "many"`},
+		"step name":                  {"schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: a b" + good, `5:15 "a b" is no name for a step: it takes letters, digits, dashes and underscores`},
+		"parameter name":             {"parameters:\n  - a:\n      type: string\n" + step("action: Reboot"), `2:5 "a" is no name for a parameter: it takes 3 to 128 letters, digits, dashes and underscores`},
+		"parameter type":             {"parameters:\n  - abc:\n      type: number\n" + step("action: Reboot"), `3:13 type "number" is not supported: there is string alone`},
+		"parameter's default":        {"parameters:\n  - abc:\n      type: string\n      default: c\n      allowedValues: [a, b]\n" + step("action: Reboot"), `4:16 the default "c" is not one of the allowed values`},
+		"constant like parameter":    {"parameters:\n  - abc:\n      type: string\nconstants:\n  - abc:\n      type: string\n      value: x\n" + step("action: Reboot"), `5:5 the name abc is used twice`},
+		"constant without value":     {"constants:\n  - abc:\n      type: string\n" + step("action: Reboot"), `3:7 the constant abc has no value`},
+		"reference to no step":       {step("action: ExecuteBash", "inputs:", "  commands: ['{{ build.t.outputs.stdout }}']"), "8:22 no step t stands in the phase build before this one"},
+		"reference to itself":        {step("action: ExecuteBash", "inputs:", "  commands: ['{{ build.s.outputs.stdout }}']"), "8:22 the step s speaks of itself"},
+		"reference to a later phase": {step("action: ExecuteBash", "inputs:", "  commands: ['{{ test.t.outputs.stdout }}']"), "8:22 no phase test stands before this step"},
+		"loop without kind":          {step("action: Reboot", "loop:", "  name: l"), "8:11 a loop has either for or forEach"},
+		"endless loop":               {step("action: Reboot", "loop:", "  for: {start: 1, end: 5, updateBy: -1}"), "counting from 1 by -1 never reaches 5"},
+		"delimiter":                  {step("action: Reboot", "loop:", "  forEach: {list: a, delimiter: '|'}"), "8:41 the delimiter \"|\" is none of"},
+		"condition without operator": {step("action: Reboot", "if:", "  then: Skip"), "8:11 the condition has no operator"},
+		"unknown operator":           {step("action: Reboot", "if:", "  stringEqual: a", "  value: b"), "8:11 unknown operator stringEqual (did you mean stringEquals?)"},
+		"two operators":              {step("action: Reboot", "if:", "  fileExists: a", "  folderExists: b"), "9:11 a condition has one operator, but here are fileExists and folderExists (combine conditions with and, or)"},
+		"comparison without value":   {step("action: Reboot", "if:", "  stringEquals: a"), "8:11 stringEquals needs a value to compare with"},
+		"bad pattern":                {step("action: Reboot", "if:", "  patternMatches: '('", "  value: b"), "8:27 \"(\" is not a regular expression"},
+		"decision":                   {step("action: Reboot", "if:", "  fileExists: a", "  then: Stop"), `9:17 then has to be Abort, Execute or Skip, not "Stop"`},
+		"assertion without operator": {step("action: Assert", "inputs: {}"), "7:17 the condition has no operator"},
+		"key that stands twice":      {"schemaVersion: 1.0\nname: a\nname: b\nphases: []", "the key name stands twice"},
+		"too large":                  {strings.Repeat("#", MaxBytes+1), "more than the 65536 that Image Builder takes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, problems := Parse([]byte(tt.text))
+			var got []string
+			for _, p := range problems.At(config.Error) {
+				s := p.Pos.String() + " " + p.Message
+				if p.Hint != "" {
+					s += " (" + p.Hint + ")"
+				}
+				got = append(got, s)
+			}
+			if len(got) == 0 || !strings.Contains(strings.Join(got, "\n"), tt.want) {
+				t.Errorf("found %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreFoundAtOnce(t *testing.T) {
+	_, problems := Parse([]byte(step("action: Nothing", "onFailure: x", "maxAttempts: 0")))
+	if len(problems) != 3 || problems[0].Pos.Line != 6 || problems[2].Pos.Line != 8 {
+		t.Errorf("found %v", problems)
+	}
+}
+
+func TestForeignBracesAreLeftAlone(t *testing.T) {
+	_, problems := Parse([]byte(step("action: ExecuteBash", "inputs:", "  commands: ['{{ item }} {{ .Values.x }} {{#if}}']")))
+	if len(problems.At(config.Error)) > 0 || len(problems) != 1 || problems[0].Level != config.Warning {
+		t.Errorf("found %v", problems)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(packages))
+	f.Add([]byte(step("action: Assert", "inputs:", "  and:", "    - numberEquals: 1", "      value: 1", "    - not: {fileExists: a}")))
+	f.Add([]byte(step("action: S3Download", "loop: {name: l, forEach: {list: '{{ a }}', delimiter: ';'}}", "inputs:", "  - {source: 's3://b/*', destination: '{{ l.value }}'}")))
+	f.Add([]byte("constants:\n  - abc: {type: string, value: x}\n" + step("action: Reboot")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, problems := Parse(data)
+		for _, p := range problems {
+			if p.Message == "" {
+				t.Error("a problem says nothing")
+			}
+		}
+		if len(problems.At(config.Error)) > 0 {
+			return
+		}
+		// What is accepted can be run.
+		world := &fakeActor{steps: 200}
+		run := &Run{Documents: []Source{{Document: d, Path: "f"}}, Actor: world, Log: func(string) {}, Now: time.Now}
+		r := &Result{ExecutionID: "x"}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // loops may be long
+		defer cancel()
+		for range 20 {
+			if run.Do(ctx, r) == nil {
+				break
+			}
+		}
+	})
+}
