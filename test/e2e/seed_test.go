@@ -5,11 +5,13 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,7 @@ func TestSeed(t *testing.T) {
 	t.Run("jobs get SHMDIR and TMPDIR, which go with them", c.seedJobDirectories)
 	t.Run("accounting, REST service and logs", c.seedServices)
 	t.Run("tags are everywhere", c.seedTags)
+	t.Run("MPI across two nodes, again and again", c.seedMPI)
 	t.Run("a job on hardware of the production queue", c.seedProduction)
 	t.Run("aws and boto3 work on a node with nothing set", c.seedNodeClients)
 
@@ -145,6 +148,53 @@ func (c *cluster) seedJobDirectories(t *testing.T) {
 	left := c.head(t, "srun -p debug -n1 -w "+fields[0]+" bash -c 'ls -d "+fields[1]+" "+fields[2]+" 2>/dev/null || true'")
 	if left != "" {
 		t.Errorf("after the job there still is %s", left)
+	}
+}
+
+// seedMPI starts many short MPI programs, since what goes wrong at their start
+// (ranks that are at different places in MPI_Init) goes wrong once in fifty times.
+func (c *cluster) seedMPI(t *testing.T) {
+	const runs = 25
+	c.head(t, `mkdir -p mpi && cat > mpi/hello.c <<'C'
+#include <mpi.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+	int rank, sum, length;
+	char host[MPI_MAX_PROCESSOR_NAME];
+	MPI_Init(&argc, &argv);
+	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+	MPI_Get_processor_name(host, &length);
+	MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+	printf("rank %d on %s, sum %d\n", rank, host, sum);
+	MPI_Finalize();
+	return 0;
+}
+C
+mpicc -o mpi/hello mpi/hello.c
+cat > mpi/job <<'SH'
+#!/bin/bash
+#SBATCH --partition=debug --nodes=2 --ntasks=4 --ntasks-per-node=2 --output=mpi/out
+for run in $(seq `+strconv.Itoa(runs)+`); do
+	srun --mpi=pmix mpi/hello || echo "run $run: exit status $?"
+done
+SH
+sbatch --wait mpi/job`)
+	out := c.head(t, "cat mpi/out")
+	for rank := range 4 {
+		line := regexp.MustCompile(fmt.Sprintf(`(?m)^rank %d on debug-dy-t3micro-\d+, sum 6$`, rank))
+		if n := len(line.FindAllString(out, -1)); n != runs {
+			t.Errorf("rank %d reported in %d of %d runs", rank, n, runs)
+		}
+	}
+	hosts := regexp.MustCompile(`debug-dy-t3micro-\d+`).FindAllString(out, -1)
+	slices.Sort(hosts)
+	if hosts = slices.Compact(hosts); len(hosts) != 2 {
+		t.Errorf("the ranks ran on %v, want two nodes", hosts)
+	}
+	if t.Failed() {
+		t.Log(out)
 	}
 }
 
