@@ -12,25 +12,20 @@ import (
 
 type createOptions struct {
 	common
-	cluster.CreateRequest
-	Wait bool
+	configurationOptions
+	Cluster           string
+	RollbackOnFailure bool
+	Wait              bool
 }
 
 func newCreateClusterCmd(env *Env, run func(context.Context, *Env, createOptions) (any, error)) *cobra.Command {
 	var o createOptions
 	o.RollbackOnFailure = true
 	cmd := &cobra.Command{Use: "create-cluster", Short: "Create a cluster from a file"}
-	flags := cmd.Flags()
 	begin(cmd)
-	clusterName(cmd, &o.Name)
-	flags.VarP(&fileValue{&o.File, &o.Configuration}, "cluster-configuration", "c", "YAML file that describes the cluster")
-	require(cmd, "cluster-configuration")
-	flags.Var(manyPatterns(&o.SuppressValidators, "suppress-validators", `^(ALL|type:[A-Za-z0-9]+)$`), "suppress-validators",
-		"validators to skip: type:<ValidatorName>, or ALL")
-	flags.Var(&choiceValue{[]string{"INFO", "WARNING", "ERROR"}, &o.FailureLevel}, "validation-failure-level",
-		"lowest level of a validation message that stops the creation; by default ERROR")
-	flags.Var(&boolValue{option: "dryrun", target: &o.DryRun}, "dryrun", "only validate the file")
-	flags.Var(&boolValue{option: "rollback-on-failure", target: &o.RollbackOnFailure}, "rollback-on-failure",
+	clusterName(cmd, &o.Cluster)
+	o.declareFile(cmd, "cluster-configuration", "YAML file that describes the cluster")
+	cmd.Flags().Var(&boolValue{option: "rollback-on-failure", target: &o.RollbackOnFailure}, "rollback-on-failure",
 		"remove what was created if the creation fails; by default true")
 	waitOption(cmd, &o.Wait, "wait until the cluster is created, show on stderr how far it is, and print the result of describe-cluster")
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
@@ -41,9 +36,12 @@ func runCreateCluster(ctx context.Context, env *Env, o createOptions) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	created, err := operator.Create(ctx, o.CreateRequest)
+	created, err := operator.Create(ctx, cluster.CreateRequest{
+		Name: o.Cluster, Configuration: o.Configuration, File: o.File, SuppressValidators: o.SuppressValidators,
+		FailureLevel: o.FailureLevel, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+	})
 	if err != nil && ctx.Err() != nil {
-		fmt.Fprintf(env.Stderr, "Interrupted before the stack of cluster %s existed. %s\n", o.Name, leftovers(err))
+		fmt.Fprintf(env.Stderr, "Interrupted before the stack of cluster %s existed. %s\n", o.Cluster, leftovers(err))
 	}
 	if err != nil || !o.Wait {
 		return result(created, err)
@@ -53,7 +51,7 @@ func runCreateCluster(ctx context.Context, env *Env, o createOptions) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	description, err := result(operator.Describe(ctx, o.Name))
+	description, err := result(operator.Describe(ctx, o.Cluster))
 	if err == nil && end.Status != cluster.CreateComplete {
 		err = ExitStatus(1)
 	}

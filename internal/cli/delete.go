@@ -47,6 +47,35 @@ func runDeleteCluster(ctx context.Context, env *Env, o deleteOptions) (any, erro
 	return message{"Successfully deleted cluster '" + o.Cluster + "'."}, nil
 }
 
+type deleteInstancesOptions struct {
+	common
+	Cluster string
+	Force   bool
+}
+
+func newDeleteClusterInstancesCmd(env *Env, run func(context.Context, *Env, deleteInstancesOptions) (any, error)) *cobra.Command {
+	var o deleteInstancesOptions
+	cmd := &cobra.Command{
+		Use:   "delete-cluster-instances",
+		Short: "Terminate the compute nodes of a cluster",
+		Long: "Terminate the compute nodes of a cluster, whatever runs on them. Prints nothing. While the compute fleet\n" +
+			"runs, static nodes come back: stop it first with update-compute-fleet.",
+		Example: "  pcluster delete-cluster-instances -n demo",
+	}
+	begin(cmd)
+	clusterName(cmd, &o.Cluster)
+	cmd.Flags().Var(&boolValue{option: "force", target: &o.Force}, "force", "terminate them even if the cluster's stack is not there; by default false")
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+func runDeleteClusterInstances(ctx context.Context, env *Env, o deleteInstancesOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return nil, operator.DeleteInstances(ctx, o.Cluster, o.Force)
+}
+
 // A message is an answer that says one thing.
 type message struct {
 	Message string `json:"message"`

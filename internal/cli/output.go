@@ -111,7 +111,7 @@ func checkQuery(command, query string) error {
 	if err == nil {
 		return nil
 	}
-	if command == "create-cluster" || command == "delete-cluster" {
+	if command == "create-cluster" || command == "update-cluster" || command == "delete-cluster" {
 		return &cluster.Error{Status: 400, Body: cluster.ErrorBody{Message: "Invalid query string.", Query: query}}
 	}
 	return &cluster.Error{Status: 500, Body: cluster.ErrorBody{Message: "Unexpected fatal exception. Invalid query string " + quote(query) + ": " + strings.TrimPrefix(err.Error(), "SyntaxError: ")}}

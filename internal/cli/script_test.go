@@ -114,6 +114,8 @@ func happen(ts *testscript.TestScript, args []string) {
 		c.Ship(c.Parameter(args[1], "ClusterCWLogGroup"), "ip-10-0-0-5.i-0aa.boot", args[2])
 	case "log-group": // CLUSTER NAME
 		c.SetParameter(args[1], "ClusterCWLogGroup", args[2])
+	case "parameter": // CLUSTER KEY VALUE
+		c.SetParameter(args[1], args[2], args[3])
 	case "launch": // ID TYPE PRIVATE PUBLIC TAG...
 		c.Launch(args[1], args[2], args[3], args[4], args[5:]...)
 	case "fleet": // CLUSTER STATUS

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -58,7 +59,25 @@ func (v *boolValue) Set(s string) error {
 	return nil
 }
 
-// namePattern is what names of clusters look like.
+// An intValue takes a whole number.
+type intValue struct {
+	option string
+	target *int
+}
+
+func (v *intValue) String() string { return "" }
+func (v *intValue) Type() string   { return "number" }
+
+func (v *intValue) Set(s string) error {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil {
+		return badValue("Wrong type, expected 'int' for parameter '%s'", v.option)
+	}
+	*v.target = n
+	return nil
+}
+
+// namePattern is what names of clusters and IDs of images look like.
 const namePattern = `^[a-zA-Z][a-zA-Z0-9-]+$`
 
 // A patternValue takes text that a pattern matches.
@@ -152,6 +171,30 @@ func manyChoices(target *[]string, choices []string) *manyValue {
 func manyPatterns(target *[]string, option, pattern string) *manyValue {
 	one := new(string)
 	return &manyValue{each: &patternValue{option: option, pattern: pattern, target: one}, one: one, target: target}
+}
+
+func manyTexts(target *[]string) *manyValue {
+	one := new(textValue)
+	return &manyValue{each: one, one: (*string)(one), target: target}
+}
+
+// A filtersValue takes filters of log streams: one or, with blanks between, more
+// in one argument.
+type filtersValue struct{ textValue }
+
+// filters is what such an argument looks like.
+var filters = regexp.MustCompile(`^Name=(private-dns-name|node-type),Values=[\w\-_.,]+(\s+Name=(private-dns-name|node-type),Values=[\w\-_.,]+)*$`)
+
+func (v *filtersValue) Set(s string) error {
+	if !filters.MatchString(s) {
+		return fmt.Errorf("filters must be of the form Name=...,Values=..., with the names private-dns-name and node-type, not %s", quote(s))
+	}
+	return v.textValue.Set(s)
+}
+
+func manyFilters(target *[]string) *manyValue {
+	one := new(filtersValue)
+	return &manyValue{each: one, one: (*string)(&one.textValue), target: target}
 }
 
 // quote writes a text as Python would, which is what the messages of argparse

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -111,6 +113,22 @@ func (o *Operator) headNode(ctx context.Context, cluster string) (ec2types.Insta
 		}
 		f.NextToken = next
 	}
+}
+
+// DeleteInstances terminates the compute nodes of a cluster; with force, also
+// those of one whose stack is gone.
+func (o *Operator) DeleteInstances(ctx context.Context, cluster string, force bool) error {
+	s, err := o.clusterStack(ctx, cluster)
+	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusNotFound && force {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.parameter(parameterScheduler) == "awsbatch" {
+		return badRequest("the delete cluster instances operation does not support AWS Batch clusters.")
+	}
+	return o.terminateCompute(ctx, cluster)
 }
 
 // terminateCompute terminates the compute nodes of a cluster whose stack can't.

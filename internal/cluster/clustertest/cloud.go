@@ -148,6 +148,7 @@ func (c *Cloud) SetParameter(stack, key, value string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stack(stack)
+	s.Parameters = slices.DeleteFunc(s.Parameters, func(p cfntypes.Parameter) bool { return aws.ToString(p.ParameterKey) == key })
 	s.Parameters = append(s.Parameters, cfntypes.Parameter{ParameterKey: &key, ParameterValue: &value})
 }
 

@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+// imageID declares -i, which nearly every command about images has.
+func imageID(cmd *cobra.Command, target *string) {
+	cmd.Flags().VarP(&patternValue{option: "image-id", pattern: namePattern, target: target}, "image-id", "i", "ID of the image")
+	require(cmd, "image-id")
+}
+
+type listImagesOptions struct {
+	common
+	Status    string // AVAILABLE, PENDING or FAILED
+	NextToken string
+}
+
+func newListImagesCmd(env *Env, run func(context.Context, *Env, listImagesOptions) (any, error)) *cobra.Command {
+	var o listImagesOptions
+	cmd := &cobra.Command{
+		Use:     "list-images",
+		Short:   "List the images that were built in a region",
+		Example: "  pcluster list-images --image-status AVAILABLE --query 'images[].[imageId, ec2AmiInfo.amiId]'",
+	}
+	begin(cmd)
+	cmd.Flags().Var(&choiceValue{[]string{"AVAILABLE", "PENDING", "FAILED"}, &o.Status}, "image-status", "built, being built, or failed to be built")
+	require(cmd, "image-status")
+	nextToken(cmd, &o.NextToken)
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type buildImageOptions struct {
+	common
+	configurationOptions
+	Image             string
+	RollbackOnFailure bool
+}
+
+func newBuildImageCmd(env *Env, run func(context.Context, *Env, buildImageOptions) (any, error)) *cobra.Command {
+	var o buildImageOptions
+	cmd := &cobra.Command{
+		Use:   "build-image",
+		Short: "Build an image from a file",
+		Long: "Build an image, which becomes an AMI for clusters, from a file that says on what it is based and what is\n" +
+			"added. The build goes on after the command; describe-image tells how far it is.",
+		Example: "  pcluster build-image -i my-image -c image.yaml\n  pcluster describe-image -i my-image --query imageBuildStatus",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	o.declareFile(cmd, "image-configuration", "YAML file that describes the image")
+	cmd.Flags().Var(&boolValue{option: "rollback-on-failure", target: &o.RollbackOnFailure}, "rollback-on-failure",
+		"remove what was created if the build fails; by default false")
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type deleteImageOptions struct {
+	common
+	Image string
+	Force bool
+}
+
+func newDeleteImageCmd(env *Env, run func(context.Context, *Env, deleteImageOptions) (any, error)) *cobra.Command {
+	var o deleteImageOptions
+	cmd := &cobra.Command{
+		Use:     "delete-image",
+		Short:   "Delete an image: its AMI, snapshots, stack, logs and files",
+		Example: "  pcluster delete-image -i my-image",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	cmd.Flags().Var(&boolValue{option: "force", target: &o.Force}, "force", "delete it even if instances use it or it is shared; by default false")
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type describeImageOptions struct {
+	common
+	Image string
+}
+
+func newDescribeImageCmd(env *Env, run func(context.Context, *Env, describeImageOptions) (any, error)) *cobra.Command {
+	var o describeImageOptions
+	cmd := &cobra.Command{
+		Use:     "describe-image",
+		Short:   "Tell everything about an image",
+		Example: "  pcluster describe-image -i my-image --query ec2AmiInfo.amiId",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type officialImagesOptions struct {
+	common
+	OS           string // any text; the operation knows which there are
+	Architecture string // the same
+}
+
+func newListOfficialImagesCmd(env *Env, run func(context.Context, *Env, officialImagesOptions) (any, error)) *cobra.Command {
+	var o officialImagesOptions
+	cmd := &cobra.Command{
+		Use:     "list-official-images",
+		Short:   "List the official images of ParallelCluster in a region",
+		Example: "  pcluster list-official-images --os alinux2023 --architecture arm64",
+	}
+	begin(cmd)
+	cmd.Flags().Var((*textValue)(&o.OS), "os", "only those with this operating system; by default, all")
+	cmd.Flags().Var((*textValue)(&o.Architecture), "architecture", "only those of this architecture, x86_64 or arm64; by default, both")
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type imageLogStreamsOptions struct {
+	common
+	Image     string
+	NextToken string
+}
+
+func newListImageLogStreamsCmd(env *Env, run func(context.Context, *Env, imageLogStreamsOptions) (any, error)) *cobra.Command {
+	var o imageLogStreamsOptions
+	cmd := &cobra.Command{
+		Use:     "list-image-log-streams",
+		Short:   "List the log streams of the build of an image",
+		Example: "  pcluster list-image-log-streams -i my-image --query 'logStreams[].logStreamName'",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	nextToken(cmd, &o.NextToken)
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type imageLogEventsOptions struct {
+	common
+	logEventsOptions
+	Image string
+}
+
+func newGetImageLogEventsCmd(env *Env, run func(context.Context, *Env, imageLogEventsOptions) (any, error)) *cobra.Command {
+	var o imageLogEventsOptions
+	cmd := &cobra.Command{
+		Use:     "get-image-log-events",
+		Short:   "Read a log stream of the build of an image",
+		Example: "  pcluster get-image-log-events -i my-image --log-stream-name 3.16.100/1 --query 'events[].message'",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	o.declareLogEvents(cmd)
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+type imageStackEventsOptions struct {
+	common
+	Image     string
+	NextToken string
+}
+
+func newGetImageStackEventsCmd(env *Env, run func(context.Context, *Env, imageStackEventsOptions) (any, error)) *cobra.Command {
+	var o imageStackEventsOptions
+	cmd := &cobra.Command{
+		Use:   "get-image-stack-events",
+		Short: "List the events of the stack that builds an image",
+		Long: "List the events of the stack that builds an image, newest first. An image that is ready has no stack any\n" +
+			"more.",
+		Example: "  pcluster get-image-stack-events -i my-image --query 'events[].[logicalResourceId, resourceStatus]'",
+	}
+	begin(cmd)
+	imageID(cmd, &o.Image)
+	nextToken(cmd, &o.NextToken)
+	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
