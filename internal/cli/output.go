@@ -107,7 +107,7 @@ func checkQuery(command, query string) error {
 	if query == "" {
 		return nil
 	}
-	_, err := jmespath.Compile(query)
+	_, err := jmespath.Compile(modernQuery(query))
 	if err == nil {
 		return nil
 	}
@@ -126,7 +126,7 @@ func search(document []byte, query string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := jmespath.Search(query, value)
+	found, err := jmespath.Search(modernQuery(query), value)
 	if err != nil {
 		return nil, &cluster.Error{Status: 500, Body: cluster.ErrorBody{Message: "Unexpected fatal exception. Query " + quote(query) + ": " + err.Error()}}
 	}

@@ -146,7 +146,10 @@ func checkCommand(root *cobra.Command, args []string) error {
 	}
 	hint := ""
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "; did you mean " + quote(near[0]) + "?"
+		nearest := slices.MinFunc(near, func(a, b string) int {
+			return max(len(a)-len(args[0]), len(args[0])-len(a)) - max(len(b)-len(args[0]), len(args[0])-len(b))
+		})
+		hint = "; did you mean " + quote(nearest) + "?"
 	}
 	return usagef("argument operation: invalid choice: %s (choose from %s)%s", quote(args[0]), quoteAll(names), hint)
 }
