@@ -26,6 +26,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"pcluster/internal/sandbox/autoscaling"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudwatch"
 	"pcluster/internal/sandbox/dynamodb"
@@ -66,24 +67,26 @@ type Region struct {
 	layers     []string // the machines' base image
 
 	net      *vpc.Network
+	ssh      *reachableNetwork // nil: the host's ssh is left alone
 	machines *machine.Manager
 
-	iam    *iam.Service
-	sts    *sts.Service
-	ec2    *ec2.Service
-	s3     *s3.Service
-	efs    *efs.Service
-	fsx    *fsx.Service
-	logs   *logs.Service
-	ddb    *dynamodb.Service
-	dns    *route53.Service
-	secret *secretsmanager.Service
-	ssm    *ssm.Service
-	watch  *cloudwatch.Service
-	elb    *elbv2.Service
-	lambda *lambda.Service
-	cfn    *cloudformation.Service
-	rds    *rds.Service
+	iam     *iam.Service
+	scaling *autoscaling.Service
+	sts     *sts.Service
+	ec2     *ec2.Service
+	s3      *s3.Service
+	efs     *efs.Service
+	fsx     *fsx.Service
+	logs    *logs.Service
+	ddb     *dynamodb.Service
+	dns     *route53.Service
+	secret  *secretsmanager.Service
+	ssm     *ssm.Service
+	watch   *cloudwatch.Service
+	elb     *elbv2.Service
+	lambda  *lambda.Service
+	cfn     *cloudformation.Service
+	rds     *rds.Service
 
 	exits chan machine.Exit
 }
@@ -152,6 +155,8 @@ func (r *Region) endpoint() string { return fmt.Sprintf("https://127.0.0.1:%d", 
 func (r *Region) close() {
 	if r.cfn != nil {
 		r.cfn.Close()
+		r.scaling.Close()
+		r.elb.Close()
 		r.lambda.Close()
 		r.fsx.Close()
 	}
@@ -209,7 +214,9 @@ func (r *Region) serve(ctx context.Context) error {
 	case err := <-srv.failed:
 		return err
 	case o := <-orders:
-		// Machines go first, while their file systems and names still answer.
+		// Machines go first, while their file systems and names still answer, and
+		// nobody replaces them.
+		r.scaling.Close()
 		var err error
 		if o.order == goAway {
 			err = r.destroy(context.WithoutCancel(ctx))
@@ -231,6 +238,10 @@ func (r *Region) start(ctx context.Context) {
 			r.log.Error("start databases", "err", err)
 		}
 	}()
+	if err := r.elb.Start(); err != nil {
+		r.log.Error("start load balancers", "err", err)
+	}
+	r.scaling.Start(ctx)
 	r.fsx.Start(ctx)
 	r.lambda.Start(ctx)
 	r.cfn.Start(ctx)
@@ -298,6 +309,7 @@ func (r *Region) listen(ctx context.Context, srv *servers) error {
 func (r *Region) names() []vpc.Source {
 	return []vpc.Source{
 		r.rds,
+		r.elb,
 		r.ec2,
 		lookupFunc(func(name string, qtype uint16, client netip.Addr) ([]dns.RR, bool) {
 			return r.dns.Lookup(name, qtype, r.ec2.VPCOf(client))

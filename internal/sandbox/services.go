@@ -14,6 +14,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	awssecrets "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"pcluster/internal/sandbox/autoscaling"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudformation/resource"
 	"pcluster/internal/sandbox/cloudwatch"
@@ -47,7 +48,6 @@ func (r *Region) openServices() (err error) {
 	do(func() (err error) { r.secret, err = secretsmanager.New(db, id); return })
 	do(func() (err error) { r.ssm, err = ssm.New(db, id); return })
 	do(func() (err error) { r.watch, err = cloudwatch.New(db, id); return })
-	do(func() (err error) { r.elb = elbv2.New(); return })
 	do(func() (err error) { r.ddb, err = dynamodb.New(db, id); return })
 	do(func() (err error) { r.s3, err = s3.New(db, id, r.home.path("s3")); return })
 	do(func() (err error) {
@@ -59,6 +59,14 @@ func (r *Region) openServices() (err error) {
 			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.reachable(), Profiles: r.iam, Log: r.log,
 			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil },
 		})
+		return
+	})
+	do(func() (err error) {
+		r.elb, err = elbv2.New(db, id, elbv2.Config{EC2: r.ec2, Network: r.net, Names: r.reachByName, Log: r.log})
+		return
+	})
+	do(func() (err error) {
+		r.scaling, err = autoscaling.New(db, id, autoscaling.Config{EC2: r.ec2, Balancers: r.elb, Log: r.log})
 		return
 	})
 	do(func() (err error) { r.dns, err = route53.New(db, id, r.ec2); return })
@@ -80,6 +88,7 @@ func (r *Region) openServices() (err error) {
 			Services: resource.Services{
 				EC2: r.ec2, IAM: r.iam, EFS: r.efs, FSx: r.fsx, Logs: r.logs, DynamoDB: r.ddb, Route53: r.dns, Lambda: r.lambda,
 				CloudWatch: r.watch, S3: r.s3Client(), SecretsManager: r.secret, SSM: r.ssm,
+				ELBv2: r.elb, AutoScaling: r.scaling,
 			},
 			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
 		})
@@ -96,14 +105,24 @@ func (r *Region) reachable() ec2.Network {
 	if !r.settings.SSHConfig {
 		return r.net
 	}
-	return &reachableNetwork{Network: r.net, home: r.home, log: r.log}
+	if r.ssh == nil {
+		r.ssh = &reachableNetwork{Network: r.net, home: r.home, log: r.log}
+	}
+	return r.ssh
+}
+
+// reachByName makes plain ssh on the host reach load balancers by their names.
+func (r *Region) reachByName(names []string) {
+	if r.ssh != nil {
+		r.ssh.setNames(names)
+	}
 }
 
 // handlers are the services that speak through the codec, by the name of their
 // API's model.
 func (r *Region) handlers() (map[string]http.Handler, error) {
 	services := map[string]interface{ Register(*wire.Service) }{
-		"cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
+		"autoscaling": r.scaling, "cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
 		"iam": r.iam, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
 	}
 	handlers := map[string]http.Handler{}

@@ -30,7 +30,7 @@ func (h Home) sshConfigFile() string {
 // addresses, and ssh takes the first file that fits: the environment variable that
 // names a region to pcluster decides here, too. Host keys of machines that live for
 // minutes are not remembered, or every second cluster would look like an attack.
-func (h Home) writeSSHConfig(networks []netip.Prefix) error {
+func (h Home) writeSSHConfig(networks []netip.Prefix, names []string) error {
 	if _, err := os.Stat(sshConfigDir); errors.Is(err, fs.ErrNotExist) {
 		return nil // this host's ssh would not read it
 	}
@@ -38,7 +38,7 @@ func (h Home) writeSSHConfig(networks []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	var patterns []string
+	patterns := slices.Clone(names)
 	for _, n := range networks {
 		patterns = append(patterns, hostPatterns(n)...)
 	}
@@ -73,6 +73,7 @@ type reachableNetwork struct {
 
 	mu      sync.Mutex
 	subnets []netip.Prefix
+	names   []string // of load balancers
 }
 
 // AddSubnet adds the subnet to the network and to ssh's configuration. Without
@@ -87,10 +88,24 @@ func (n *reachableNetwork) AddSubnet(p netip.Prefix) error {
 		return nil
 	}
 	n.subnets = append(n.subnets, p)
-	if err := n.home.writeSSHConfig(append(slices.Clone(n.subnets), publicNetwork)); err != nil {
+	n.write()
+	return nil
+}
+
+// setNames makes ssh reach hosts of the region by these names, too.
+func (n *reachableNetwork) setNames(names []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Equal(n.names, names) {
+		n.names = names
+		n.write()
+	}
+}
+
+func (n *reachableNetwork) write() {
+	if err := n.home.writeSSHConfig(append(slices.Clone(n.subnets), publicNetwork), n.names); err != nil {
 		n.log.Warn("plain ssh will not reach the region's addresses", "err", err)
 	}
-	return nil
 }
 
 // hostPatterns writes an IPv4 network as ssh's wildcards, which end at dots: a

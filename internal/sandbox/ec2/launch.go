@@ -50,6 +50,12 @@ func (i *instance) state() types.InstanceStateName { return i.Desc.State.Name }
 
 // RunInstances launches instances and returns before they run.
 func (s *Service) RunInstances(ctx context.Context, in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, error) {
+	return s.RunInstancesIn(ctx, "", in)
+}
+
+// RunInstancesIn is RunInstances for a service that chooses the subnet of all
+// interfaces, even of those that a launch template has, as Auto Scaling does.
+func (s *Service) RunInstancesIn(ctx context.Context, subnetID string, in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, error) {
 	least, most := int(aws.ToInt32(in.MinCount)), int(aws.ToInt32(in.MaxCount))
 	switch {
 	case in.MinCount == nil:
@@ -67,6 +73,9 @@ func (s *Service) RunInstances(ctx context.Context, in *sdk.RunInstancesInput) (
 	o, err := s.orderOf(in)
 	if err != nil {
 		return nil, err
+	}
+	if subnetID != "" {
+		o.subnetID = subnetID
 	}
 	p, err := s.plan(ctx, o)
 	if err != nil {

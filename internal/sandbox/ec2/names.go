@@ -84,6 +84,10 @@ type Instance struct {
 	Tags     map[string]string
 }
 
+// OnInstance makes fn be called after each change of an instance. It must return at
+// once and not call the service, which may be in the middle of something.
+func (s *Service) OnInstance(fn func(id string)) { s.instances.watch(fn) }
+
 // ByAddress returns the instance that has the private address, on any of its
 // interfaces.
 func (s *Service) ByAddress(addr netip.Addr) (Instance, bool) {

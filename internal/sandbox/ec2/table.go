@@ -16,6 +16,19 @@ type table[T any] struct {
 	// come much more often than changes.
 	generation atomic.Uint64
 	sorted     atomic.Pointer[snapshot[T]]
+
+	watcher atomic.Pointer[func(id string)]
+}
+
+// watch makes fn be told of each change of a row, after it.
+func (t *table[T]) watch(fn func(id string)) { t.watcher.Store(&fn) }
+
+// changed notes that the row under id is another now.
+func (t *table[T]) changed(id string) {
+	t.generation.Add(1)
+	if fn := t.watcher.Load(); fn != nil {
+		(*fn)(id)
+	}
 }
 
 type snapshot[T any] struct {
@@ -52,14 +65,14 @@ func (t *table[T]) all() []*T {
 }
 
 func (t *table[T]) put(id string, row *T) error {
-	defer t.generation.Add(1)
+	defer t.changed(id)
 	return t.rows.Put(id, row)
 }
 
 // update lets fn change a copy of the row under id and stores it. Without such a
 // row the error is store.ErrNotFound; an error of fn leaves the row as it was.
 func (t *table[T]) update(id string, fn func(*T) error) (*T, error) {
-	defer t.generation.Add(1)
+	defer t.changed(id)
 	return t.rows.Update(id, func(row **T) error {
 		changed := **row
 		if err := fn(&changed); err != nil {
@@ -77,6 +90,6 @@ func (t *table[T]) set(id string, fn func(*T)) error {
 }
 
 func (t *table[T]) delete(id string) error {
-	defer t.generation.Add(1)
+	defer t.changed(id)
 	return t.rows.Delete(id)
 }

@@ -231,6 +231,47 @@ func TestServicesAnswerAndSeeWhoCalls(t *testing.T) {
 	}
 }
 
+// A load balancer's address answers machines, and connects to them under itself.
+func TestOwnAddresses(t *testing.T) {
+	n := newNetwork(t)
+	a := newHost(t, n, "10.0.1.5")
+	own := netip.MustParseAddr("10.0.1.77")
+	for range 2 { // again changes nothing
+		if err := n.AddAddress(own); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := n.Listen("tcp4", own.String()+":22")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a.serve(t, 2222)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if to, err := n.DialFrom(t.Context(), own, netip.MustParseAddrPort("10.0.1.5:2222")); err == nil {
+				_, _ = io.Copy(c, to)
+				to.Close()
+			}
+			c.Close()
+		}
+	}()
+	a.mustCall(t, own.String()+":22", own.String())
+	l.Close()
+	for range 2 {
+		if err := n.RemoveAddress(own); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := n.Listen("tcp4", own.String()+":22"); err == nil {
+		t.Error("the address is still the region's")
+	}
+}
+
 type zone map[string]string
 
 func (z zone) Lookup(name string, qtype uint16, _ netip.Addr) ([]dns.RR, bool) {

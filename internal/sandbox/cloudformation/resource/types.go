@@ -15,6 +15,8 @@ type Services struct {
 	S3             S3
 	SecretsManager SecretsManager
 	SSM            SSM
+	ELBv2          ELBv2
+	AutoScaling    AutoScaling
 }
 
 // Types returns the resource types of the services, by name.
@@ -59,6 +61,12 @@ func Types(s Services) map[string]*Type {
 	}
 	if s.SSM != nil {
 		all = append(all, ssmTypes(s.SSM)...)
+	}
+	if s.ELBv2 != nil {
+		all = append(all, elbTypes(s.ELBv2)...)
+	}
+	if s.AutoScaling != nil {
+		all = append(all, autoScalingTypes(s.AutoScaling)...)
 	}
 	types := make(map[string]*Type, len(all))
 	for _, t := range all {

@@ -35,8 +35,12 @@ func serve(t *testing.T) *wiretest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	balancers, err := elbv2.New(db, id, elbv2.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	srv := wiretest.Serve(t, map[string]wiretest.Registrar{
-		"iam": users, "sts": sts.New(id, users), "secretsmanager": secrets, "ssm": params, "cloudwatch": watch, "elbv2": elbv2.New(),
+		"iam": users, "sts": sts.New(id, users), "secretsmanager": secrets, "ssm": params, "cloudwatch": watch, "elbv2": balancers,
 	})
 	srv.Auth = users
 	key, secret := users.RootCredentials()
