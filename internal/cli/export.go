@@ -2,8 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"pcluster/internal/cluster"
 )
 
 // exportOptions say how logs are exported.
@@ -12,8 +19,7 @@ type exportOptions struct {
 	Prefix        string
 	OutputFile    string
 	KeepS3Objects bool
-	StartTime     string // ISO 8601
-	EndTime       string // the same
+	From, To      time.Time // zero: not given
 }
 
 func (o *exportOptions) declareExport(cmd *cobra.Command, of string) {
@@ -23,7 +29,55 @@ func (o *exportOptions) declareExport(cmd *cobra.Command, of string) {
 	flags.Var((*textValue)(&o.Prefix), "bucket-prefix", "folder in the bucket; by default, <name of the "+of+">-logs-<current time>")
 	flags.Var((*textValue)(&o.OutputFile), "output-file", "file for the archive; by default, it is uploaded to the bucket and its URL is printed")
 	flags.Var(&boolValue{option: "keep-s3-objects", target: &o.KeepS3Objects}, "keep-s3-objects", "leave what CloudWatch Logs exported in the bucket; by default false")
-	timeRange(cmd, &o.StartTime, &o.EndTime, "from the creation of the log group")
+	timeRange(cmd, &timeValue{&o.From}, &timeValue{&o.To}, "from the creation of the log group")
+}
+
+// request returns what to export, but for where it is.
+func (o *exportOptions) request(name string) cluster.ExportRequest {
+	return cluster.ExportRequest{
+		Name: name, Bucket: o.Bucket, Prefix: o.Prefix, OutputFile: o.OutputFile, KeepObjects: o.KeepS3Objects, From: o.From, To: o.To,
+	}
+}
+
+// prepare makes the path of the output file absolute and its folder exist, before
+// any work is done for it.
+func (o *exportOptions) prepare() error {
+	if o.OutputFile == "" {
+		return nil
+	}
+	file, err := filepath.Abs(o.OutputFile)
+	if err != nil {
+		return err
+	}
+	o.OutputFile = file
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("folder of the output file: %w", err)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(file), ".pcluster-logs-")
+	if err != nil {
+		return fmt.Errorf("output file %s: %w", file, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// printExported prints where the archive is.
+func (env *Env) printExported(o exportOptions, url string) error {
+	if o.OutputFile != "" {
+		return env.printResult(struct {
+			Path string `json:"path"`
+		}{o.OutputFile}, "")
+	}
+	return env.printResult(struct {
+		URL string `json:"url"`
+	}{url}, "")
+}
+
+// progressLine shows people on a terminal how far an export is.
+func (env *Env) progressLine(line string) {
+	env.log.Info(line)
+	if _, terminal := env.Columns(); terminal {
+		fmt.Fprintln(env.Stderr, dim+line+reset)
+	}
 }
 
 type exportClusterLogsOptions struct {
@@ -49,6 +103,26 @@ func newExportClusterLogsCmd(env *Env, run func(context.Context, *Env, exportClu
 	cmd.Flags().Var(manyFilters(&o.Filters), "filters",
 		"only streams of one node: Name=private-dns-name,Values=ip-10-0-0-101, or Name=node-type,Values=HeadNode")
 	return plain(env, cmd, &o.common, true, false, func(ctx context.Context, _ []string) error { return run(ctx, env, o) })
+}
+
+func runExportClusterLogs(ctx context.Context, env *Env, o exportClusterLogsOptions) error {
+	if err := o.prepare(); err != nil {
+		return unableToExport("cluster", err)
+	}
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return unableToExport("cluster", err)
+	}
+	url, err := operator.ExportLogs(ctx, cluster.ClusterExport{ExportRequest: o.request(o.Cluster), Filters: o.Filters}, env.progressLine)
+	if err != nil {
+		return unableToExport("cluster", err)
+	}
+	return env.printExported(o.exportOptions, url)
+}
+
+// unableToExport says what failed, in the words that scripts look for.
+func unableToExport(of string, err error) error {
+	return fatalf("Unable to export %s's logs.\n%w", of, err)
 }
 
 type exportImageLogsOptions struct {

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pcluster/internal/cluster"
 )
 
 // nextToken declares --next-token of a command whose answer has pages.
@@ -34,15 +37,16 @@ func newListClusterLogStreamsCmd(env *Env, run func(context.Context, *Env, logSt
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
 }
 
-// logEventsOptions say what to read of a log stream.
-type logEventsOptions struct {
-	Stream        string
-	NextToken     string
-	StartFromHead bool
-	Limit         int
-	StartTime     string // ISO 8601
-	EndTime       string // the same
+func runListClusterLogStreams(ctx context.Context, env *Env, o logStreamsOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.ListLogStreams(ctx, o.Cluster, cluster.LogFilter{Filters: o.Filters, NextToken: o.NextToken}))
 }
+
+// logEventsOptions say what to read of a log stream.
+type logEventsOptions struct{ cluster.LogQuery }
 
 func (o *logEventsOptions) declareLogEvents(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -51,13 +55,13 @@ func (o *logEventsOptions) declareLogEvents(cmd *cobra.Command) {
 	nextToken(cmd, &o.NextToken)
 	flags.Var(&boolValue{option: "start-from-head", target: &o.StartFromHead}, "start-from-head", "begin with the oldest events; by default false: the newest come with the first page")
 	flags.Var(&intValue{option: "limit", target: &o.Limit}, "limit", "most events to return; by default, as many as fit in 1 MB, up to 10,000")
-	timeRange(cmd, &o.StartTime, &o.EndTime, "all events")
+	timeRange(cmd, (*textValue)(&o.StartTime), (*textValue)(&o.EndTime), "all events")
 }
 
 // timeRange declares options for a range of time.
-func timeRange(cmd *cobra.Command, from, to *string, otherwise string) {
-	cmd.Flags().Var((*textValue)(from), "start-time", "only events from this time on, in ISO 8601: 2026-01-31, 2026-01-31T09:30:00Z or with another offset; by default, "+otherwise)
-	cmd.Flags().Var((*textValue)(to), "end-time", "only events before this time, in the same form; by default, up to now")
+func timeRange(cmd *cobra.Command, from, to pflag.Value, otherwise string) {
+	cmd.Flags().Var(from, "start-time", "only events from this time on, in ISO 8601: 2026-01-31, 2026-01-31T09:30:00Z or with another offset; by default, "+otherwise)
+	cmd.Flags().Var(to, "end-time", "only events before this time, in the same form; by default, up to now")
 }
 
 type clusterLogEventsOptions struct {
@@ -80,6 +84,14 @@ func newGetClusterLogEventsCmd(env *Env, run func(context.Context, *Env, cluster
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
 }
 
+func runGetClusterLogEvents(ctx context.Context, env *Env, o clusterLogEventsOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.GetLogEvents(ctx, o.Cluster, o.LogQuery))
+}
+
 type stackEventsOptions struct {
 	common
 	Cluster   string
@@ -99,4 +111,12 @@ func newGetClusterStackEventsCmd(env *Env, run func(context.Context, *Env, stack
 	clusterName(cmd, &o.Cluster)
 	nextToken(cmd, &o.NextToken)
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+func runGetClusterStackEvents(ctx context.Context, env *Env, o stackEventsOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.GetStackEvents(ctx, o.Cluster, o.NextToken))
 }

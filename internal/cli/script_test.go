@@ -89,7 +89,7 @@ func runIn(ts *testscript.TestScript, args []string) int {
 	}
 	// File names in scripts are those of the script's directory.
 	for i, arg := range args {
-		if strings.HasSuffix(arg, ".yaml") && !strings.HasPrefix(arg, "-") {
+		if (strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".tar.gz")) && !strings.HasPrefix(arg, "-") {
 			args[i] = ts.MkAbs(arg)
 		}
 	}
@@ -114,13 +114,39 @@ func happen(ts *testscript.TestScript, args []string) {
 		c.Ship(c.Parameter(args[1], "ClusterCWLogGroup"), "ip-10-0-0-5.i-0aa.boot", args[2])
 	case "log-group": // CLUSTER NAME
 		c.SetParameter(args[1], "ClusterCWLogGroup", args[2])
+	case "log": // CLUSTER STREAM MESSAGE
+		c.Ship(c.Parameter(args[1], "ClusterCWLogGroup"), args[2], args[3])
+	case "group": // GROUP STREAM [MESSAGE]
+		if len(args) == 3 {
+			c.OpenStream(args[1], args[2])
+		} else {
+			c.Ship(args[1], args[2], args[3])
+		}
+	case "bucket": // NAME [REGION]
+		c.MakeBucket(args[1])
+		if len(args) > 2 {
+			c.Place(args[1], args[2])
+		}
+	case "objects": // PREFIX: prints the keys that have it
+		out := ts.Stdout() // empty where nothing is printed
+		for _, key := range c.Objects() {
+			if strings.HasPrefix(key, args[1]) {
+				fmt.Fprintln(out, key)
+			}
+		}
+	case "policy": // BUCKET
+		fmt.Fprintln(ts.Stdout(), c.Policy(args[1]))
 	case "parameter": // CLUSTER KEY VALUE
 		c.SetParameter(args[1], args[2], args[3])
 	case "launch": // ID TYPE PRIVATE PUBLIC TAG...
 		c.Launch(args[1], args[2], args[3], args[4], args[5:]...)
 	case "fleet": // CLUSTER STATUS
 		c.SetFleet(args[1], args[2], "2026-03-14 11:59:00 UTC")
-	case "refuse": // OPERATION CODE MESSAGE
+	case "refuse": // OPERATION [CODE MESSAGE]
+		if len(args) == 2 {
+			delete(c.Refuse, args[1])
+			return
+		}
 		c.Refuse[args[1]] = clustertest.Fault(args[2], "%s", strings.Join(args[3:], " "))
 	case "tag": // CLUSTER KEY VALUE
 		c.Tag(args[1], args[2], args[3])

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -74,6 +75,21 @@ func (v *intValue) Set(s string) error {
 		return badValue("Wrong type, expected 'int' for parameter '%s'", v.option)
 	}
 	*v.target = n
+	return nil
+}
+
+// A timeValue takes a time in ISO 8601.
+type timeValue struct{ target *time.Time }
+
+func (v *timeValue) String() string { return "" }
+func (v *timeValue) Type() string   { return "time" }
+
+func (v *timeValue) Set(s string) error {
+	t, ok := cluster.ParseTime(s)
+	if !ok {
+		return fmt.Errorf("start time and end time filters must be %s Unknown string format: %s", cluster.TimeForms, s)
+	}
+	*v.target = t
 	return nil
 }
 
@@ -182,12 +198,9 @@ func manyTexts(target *[]string) *manyValue {
 // in one argument.
 type filtersValue struct{ textValue }
 
-// filters is what such an argument looks like.
-var filters = regexp.MustCompile(`^Name=(private-dns-name|node-type),Values=[\w\-_.,]+(\s+Name=(private-dns-name|node-type),Values=[\w\-_.,]+)*$`)
-
 func (v *filtersValue) Set(s string) error {
-	if !filters.MatchString(s) {
-		return fmt.Errorf("filters must be of the form Name=...,Values=..., with the names private-dns-name and node-type, not %s", quote(s))
+	if !cluster.LogFilters.MatchString(s) {
+		return fmt.Errorf("filters parameter must be in the form %s", cluster.LogFilters)
 	}
 	return v.textValue.Set(s)
 }

@@ -134,14 +134,19 @@ func (o *Operator) put(ctx context.Context, bucket, key string, body []byte) (ve
 	return aws.ToString(out.VersionId), nil
 }
 
-// removeArtifacts deletes all objects below an artifact directory, with all
-// their versions.
+// removeArtifacts deletes all objects below an artifact directory.
 func (o *Operator) removeArtifacts(ctx context.Context, bucket, directory string) error {
-	in := &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: aws.String(directory + "/")}
+	return removeObjects(ctx, o.S3, bucket, directory+"/")
+}
+
+// removeObjects deletes all objects whose keys have a prefix, with all their
+// versions.
+func removeObjects(ctx context.Context, objects S3, bucket, prefix string) error {
+	in := &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix}
 	for {
-		page, err := o.S3.ListObjectVersions(ctx, in)
+		page, err := objects.ListObjectVersions(ctx, in)
 		if err != nil {
-			return fmt.Errorf("list s3://%s/%s: %w", bucket, directory, err)
+			return fmt.Errorf("list s3://%s/%s: %w", bucket, prefix, err)
 		}
 		var ids []s3types.ObjectIdentifier
 		for _, v := range page.Versions {
@@ -151,9 +156,9 @@ func (o *Operator) removeArtifacts(ctx context.Context, bucket, directory string
 			ids = append(ids, s3types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId})
 		}
 		if len(ids) > 0 {
-			out, err := o.S3.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &s3types.Delete{Objects: ids, Quiet: aws.Bool(true)}})
+			out, err := objects.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &s3types.Delete{Objects: ids, Quiet: aws.Bool(true)}})
 			if err != nil {
-				return fmt.Errorf("delete objects below s3://%s/%s: %w", bucket, directory, err)
+				return fmt.Errorf("delete objects below s3://%s/%s: %w", bucket, prefix, err)
 			}
 			if len(out.Errors) > 0 {
 				return fmt.Errorf("delete s3://%s/%s: %s", bucket, aws.ToString(out.Errors[0].Key), aws.ToString(out.Errors[0].Message))

@@ -1,6 +1,6 @@
 // Package cluster carries out operations on clusters: create, describe, list,
-// delete, look at instances, start and stop the compute fleet, and follow what
-// happens while a stack is created or deleted.
+// delete, look at instances, start and stop the compute fleet, read and export
+// logs, and follow what happens while a stack is created or deleted.
 //
 // An [Operator] acts in one region through the AWS SDK. What a cluster is lives
 // elsewhere and is only asked for here: CloudFormation owns the stack, EC2 the

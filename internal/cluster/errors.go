@@ -89,6 +89,7 @@ const (
 	missing                // what was asked for is not there
 	conflicting            // somebody else changed it meanwhile
 	taken                  // there is one of that name
+	refusedBucket          // another service may not use the bucket
 	denied                 // these credentials may not
 	badCredentials         // these credentials are no credentials
 	noCredentials          // there are none
@@ -98,12 +99,20 @@ const (
 // kindOf classifies failures of AWS calls by their code. It is the one place of
 // this package that knows codes.
 func kindOf(err error) kind {
+	if err == nil {
+		return other
+	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		switch code := api.ErrorCode(); code {
 		case "RequestLimitExceeded", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "SlowDown", "ProvisionedThroughputExceededException":
 			return throttled
-		case "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NotFound", "404", "ResourceNotFoundException", "LoadBalancerNotFound":
+		case "NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchBucketPolicy", "NotFound", "404", "ResourceNotFoundException", "LoadBalancerNotFound":
 			return missing
+		case "InvalidParameterException":
+			// CreateExportTask has no code of its own for a bucket whose policy is against it.
+			if strings.Contains(api.ErrorMessage(), "has been granted permission") {
+				return refusedBucket
+			}
 		case "ConditionalCheckFailedException":
 			return conflicting
 		case "AlreadyExistsException":

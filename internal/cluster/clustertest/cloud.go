@@ -19,8 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
@@ -54,14 +52,15 @@ type Cloud struct {
 	buckets   map[string]*bucket
 	items     map[string]item // by table
 	instances []*instance
-	streams   map[string][]string // log group and stream with a colon between → messages
+	groups    map[string]*logGroup
+	tasks     []*exportTask
 }
 
 // New returns an empty cloud at noon.
 func New() *Cloud {
 	return &Cloud{
 		Region: "us-east-1", Now: func() time.Time { return Noon }, Facts: &facts.Memory{},
-		Refuse: map[string]error{}, buckets: map[string]*bucket{}, items: map[string]item{}, streams: map[string][]string{},
+		Refuse: map[string]error{}, buckets: map[string]*bucket{}, items: map[string]item{}, groups: map[string]*logGroup{},
 	}
 }
 
@@ -312,55 +311,6 @@ func (c *Cloud) DescribeStackEvents(_ context.Context, in *cloudformation.Descri
 	out := &cloudformation.DescribeStackEventsOutput{StackEvents: newest[from:min(from+5, len(newest))]}
 	if from+5 < len(newest) {
 		out.NextToken = aws.String(fmt.Sprintf("page-%d", from+5))
-	}
-	return out, nil
-}
-
-// CloudWatch Logs.
-
-// Ship adds a message to a log stream, which it makes.
-func (c *Cloud) Ship(group, stream, message string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := group + ":" + stream
-	c.streams[key] = append(c.streams[key], message)
-}
-
-func (c *Cloud) DescribeLogStreams(_ context.Context, in *cloudwatchlogs.DescribeLogStreamsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error) {
-	unlock, err := c.begin("DescribeLogStreams")
-	defer unlock()
-	if err != nil {
-		return nil, err
-	}
-	out := &cloudwatchlogs.DescribeLogStreamsOutput{}
-	for key := range c.streams {
-		if len(key) > len(*in.LogGroupName) && key[:len(*in.LogGroupName)+1] == *in.LogGroupName+":" {
-			out.LogStreams = append(out.LogStreams, logtypes.LogStream{LogStreamName: aws.String(key[len(*in.LogGroupName)+1:])})
-		}
-	}
-	if len(out.LogStreams) == 0 {
-		return nil, Fault("ResourceNotFoundException", "The specified log group does not exist.")
-	}
-	return out, nil
-}
-
-func (c *Cloud) GetLogEvents(_ context.Context, in *cloudwatchlogs.GetLogEventsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
-	unlock, err := c.begin("GetLogEvents")
-	defer unlock()
-	if err != nil {
-		return nil, err
-	}
-	messages, ok := c.streams[*in.LogGroupName+":"+*in.LogStreamName]
-	if !ok {
-		return nil, Fault("ResourceNotFoundException", "The specified log stream does not exist.")
-	}
-	from := 0
-	if in.NextToken != nil {
-		fmt.Sscanf(*in.NextToken, "f/%d", &from)
-	}
-	out := &cloudwatchlogs.GetLogEventsOutput{NextForwardToken: aws.String(fmt.Sprintf("f/%d", len(messages)))}
-	for _, m := range messages[from:] {
-		out.Events = append(out.Events, logtypes.OutputLogEvent{Message: aws.String(m), Timestamp: aws.Int64(c.Now().UnixMilli())})
 	}
 	return out, nil
 }

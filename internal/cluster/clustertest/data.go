@@ -2,9 +2,11 @@ package clustertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,6 +25,7 @@ import (
 type bucket struct {
 	versioned, encrypted bool
 	policy               string
+	region               string   // if it is not that of the cloud
 	objects              []object // oldest version first
 }
 
@@ -96,6 +99,81 @@ func (c *Cloud) HeadBucket(_ context.Context, in *s3.HeadBucketInput, _ ...func(
 		return nil, &s3types.NotFound{}
 	}
 	return &s3.HeadBucketOutput{}, nil
+}
+
+// Place puts a bucket into another region.
+func (c *Cloud) Place(bucket, region string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buckets[bucket].region = region
+}
+
+// Policy returns the policy of a bucket.
+func (c *Cloud) Policy(bucket string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.buckets[bucket].policy
+}
+
+func (c *Cloud) GetBucketPolicy(_ context.Context, in *s3.GetBucketPolicyInput, _ ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error) {
+	unlock, err := c.begin("GetBucketPolicy")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.bucket(in.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	if b.policy == "" {
+		return nil, Fault("NoSuchBucketPolicy", "The bucket policy does not exist")
+	}
+	return &s3.GetBucketPolicyOutput{Policy: &b.policy}, nil
+}
+
+func (c *Cloud) GetBucketLocation(_ context.Context, in *s3.GetBucketLocationInput, _ ...func(*s3.Options)) (*s3.GetBucketLocationOutput, error) {
+	unlock, err := c.begin("GetBucketLocation")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.bucket(in.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	region := cmp.Or(b.region, c.Region)
+	if region == "us-east-1" { // which has no name as a location
+		region = ""
+	}
+	return &s3.GetBucketLocationOutput{LocationConstraint: s3types.BucketLocationConstraint(region)}, nil
+}
+
+// ListObjectsV2 returns two objects to a page.
+func (c *Cloud) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	unlock, err := c.begin("ListObjectsV2")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.bucket(in.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int{}
+	for _, o := range b.objects {
+		if strings.HasPrefix(o.key, aws.ToString(in.Prefix)) && o.key > aws.ToString(in.ContinuationToken) {
+			sizes[o.key] = len(o.body)
+		}
+	}
+	out := &s3.ListObjectsV2Output{}
+	for _, key := range slices.Sorted(maps.Keys(sizes)) {
+		if len(out.Contents) == 2 {
+			out.NextContinuationToken = out.Contents[1].Key
+			break
+		}
+		out.Contents = append(out.Contents, s3types.Object{Key: &key, Size: aws.Int64(int64(sizes[key]))})
+	}
+	return out, nil
 }
 
 func (c *Cloud) CreateBucket(_ context.Context, in *s3.CreateBucketInput, _ ...func(*s3.Options)) (*s3.CreateBucketOutput, error) {
@@ -334,7 +412,8 @@ func (c *Cloud) Launch(id, instanceType, privateIP, publicIP string, tags ...str
 	defer c.mu.Unlock()
 	i := &instance{ec2types.Instance{
 		InstanceId: &id, InstanceType: ec2types.InstanceType(instanceType), LaunchTime: aws.Time(c.Now()),
-		PrivateIpAddress: &privateIP, State: &ec2types.InstanceState{Name: ec2types.InstanceStateNameRunning},
+		PrivateIpAddress: &privateIP, PrivateDnsName: aws.String("ip-" + strings.ReplaceAll(privateIP, ".", "-") + ".ec2.internal"),
+		State: &ec2types.InstanceState{Name: ec2types.InstanceStateNameRunning},
 	}}
 	if publicIP != "" {
 		i.PublicIpAddress = &publicIP
