@@ -48,7 +48,7 @@ func newRoot(env *Env) *cobra.Command {
 		newGetImageStackEventsCmd(env, notYet[imageStackEventsOptions]("get-image-stack-events")),
 		newListOfficialImagesCmd(env, notYet[officialImagesOptions]("list-official-images")),
 		newConfigureCmd(env, plainNotYet[configureOptions]("configure")),
-		newDCVConnectCmd(env, plainNotYet[dcvOptions]("dcv-connect")),
+		newDCVConnectCmd(env, runDCVConnect),
 		newExportClusterLogsCmd(env, runExportClusterLogs),
 		newExportImageLogsCmd(env, plainNotYet[exportImageLogsOptions]("export-image-logs")),
 		newSSHCmd(env, runSSH),

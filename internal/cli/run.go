@@ -40,6 +40,11 @@ type Env struct {
 	// Shell runs a command line, connected to the streams, and waits for it. The
 	// error is only of the shell: the status of the command is nobody's concern.
 	Shell func(line string) error
+	// ShellOutput runs a command line and returns what it printed on either stream,
+	// and its exit status.
+	ShellOutput func(ctx context.Context, line string) (output string, status int, err error)
+	// Browse opens a URL in the user's browser.
+	Browse func(url string) error
 
 	// Commands are commands of other packages. cobra parses their arguments, and
 	// they print themselves; what they return is an error for stderr.
@@ -70,6 +75,16 @@ func System() Env {
 			return err
 		},
 	}
+	env.ShellOutput = func(ctx context.Context, line string) (string, int, error) {
+		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
+		cmd.Stdin = os.Stdin
+		output, err := cmd.CombinedOutput()
+		if failed, ran := errors.AsType[*exec.ExitError](err); ran {
+			return string(output), failed.ExitCode(), nil
+		}
+		return string(output), 0, err
+	}
+	env.Browse = browse
 	env.Operator = func(cfg aws.Config, log *slog.Logger) *cluster.Operator {
 		o := cluster.New(cfg, log)
 		if dir := env.Getenv("PCLUSTER_NODE_PROGRAM_DIR"); dir != "" {
@@ -78,6 +93,16 @@ func System() Env {
 		return o
 	}
 	return env
+}
+
+// browse opens a URL with what the desktop has for it.
+func browse(url string) error {
+	for _, program := range []string{os.Getenv("BROWSER"), "xdg-open", "open", "wslview"} {
+		if path, err := exec.LookPath(program); program != "" && err == nil {
+			return exec.Command(path, url).Run()
+		}
+	}
+	return errors.New("there is no browser, and no xdg-open that would know one")
 }
 
 // An ExitStatus ends a command that has already said everything there is to say.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 
 // A world is what one script acts on: an account, and what was typed into shells.
 type world struct {
+	answers  []string // of ssh, each an exit status and what it prints
+	browser  bool
 	cloud    *clustertest.Cloud
 	shell    []string
 	terminal bool
@@ -86,6 +89,24 @@ func runIn(ts *testscript.TestScript, args []string) int {
 			fmt.Fprintln(ts.Stdout(), "$ "+line)
 			return nil
 		},
+		ShellOutput: func(_ context.Context, line string) (string, int, error) {
+			w.shell = append(w.shell, line)
+			fmt.Fprintln(ts.Stderr(), "$ "+line)
+			if len(w.answers) == 0 {
+				ts.Fatalf("nobody expected %s", line)
+			}
+			status, output, _ := strings.Cut(w.answers[0], " ")
+			w.answers = w.answers[1:]
+			n, err := strconv.Atoi(status)
+			return output, n, err
+		},
+		Browse: func(url string) error {
+			if !w.browser {
+				return errors.New("no display")
+			}
+			fmt.Fprintln(ts.Stderr(), "browser: "+url)
+			return nil
+		},
 	}
 	// File names in scripts are those of the script's directory.
 	for i, arg := range args {
@@ -136,6 +157,10 @@ func happen(ts *testscript.TestScript, args []string) {
 		}
 	case "policy": // BUCKET
 		fmt.Fprintln(ts.Stdout(), c.Policy(args[1]))
+	case "answer": // STATUS OUTPUT
+		w.answers = append(w.answers, strings.Join(args[1:], " "))
+	case "browser":
+		w.browser = true
 	case "parameter": // CLUSTER KEY VALUE
 		c.SetParameter(args[1], args[2], args[3])
 	case "launch": // ID TYPE PRIVATE PUBLIC TAG...

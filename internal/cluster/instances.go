@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -171,12 +172,38 @@ func (o *Operator) HeadNodeLogin(ctx context.Context, cluster string) (Login, er
 		return Login{}, refuse(404, "The head node of cluster '%s' was not found: no instance has the tags %s=%s and %s=%s. Is the name right, and the region %s?",
 			cluster, tagCluster, cluster, tagNodeType, NodeTypeHead, o.Region)
 	}
-	os, _, _ := strings.Cut(instanceTag(instance, tagAttribute), ",")
-	login := Login{User: config.DefaultUser(strings.TrimSpace(os)), Address: aws.ToString(instance.PublicIpAddress)}
+	login := Login{User: userOf(instance), Address: aws.ToString(instance.PublicIpAddress)}
 	if login.Address == "" {
 		login.Address = aws.ToString(instance.PrivateIpAddress)
 	}
 	return login, nil
+}
+
+// userOf returns the account of an instance's operating system.
+func userOf(i ec2types.Instance) string {
+	os, _, _ := strings.Cut(instanceTag(i, tagAttribute), ",")
+	return config.DefaultUser(strings.TrimSpace(os))
+}
+
+// LoginNodeLogin returns how to reach the login node that has an address.
+func (o *Operator) LoginNodeLogin(ctx context.Context, cluster, address string) (Login, error) {
+	if ip, err := netip.ParseAddr(address); err != nil || !ip.Is4() {
+		return Login{}, badRequest("%s is not a valid IPv4 address.", address)
+	}
+	for f := (InstanceFilter{NodeType: NodeTypeLogin}); ; {
+		found, next, err := o.instances(ctx, cluster, f)
+		if err != nil {
+			return Login{}, err
+		}
+		for _, i := range found {
+			if address == aws.ToString(i.PublicIpAddress) || address == aws.ToString(i.PrivateIpAddress) {
+				return Login{User: userOf(i), Address: address}, nil
+			}
+		}
+		if f.NextToken = next; next == "" {
+			return Login{}, refuse(http.StatusNotFound, "%s is not an IP address of a login node.", address)
+		}
+	}
 }
 
 func instanceTag(i ec2types.Instance, key string) string {
