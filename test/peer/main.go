@@ -38,9 +38,11 @@ func run(arguments []string, out io.Writer) error {
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
 	cache := flags.String("cache", ".cache/peer", "folder for the real package")
 	cases := flags.String("cases", "test/cases/validator-cases.json", "file of validator cases")
+	stacks := flags.Bool("stacks", false, "compare the stacks that files are made into")
 	only := flags.String("run", "", "only files whose ID matches this expression")
 	show := flags.Bool("v", false, "list explained differences, too")
 	print := flags.Bool("print", false, "print the files that -run selects instead of judging them")
+	input := flags.Bool("input", false, "print the driver's input for the files that -run selects")
 	singles := flags.Int("singles", 900, "files with one mutation")
 	pairs := flags.Int("pairs", 300, "files with two mutations")
 	if err := flags.Parse(arguments); err != nil {
@@ -60,11 +62,21 @@ func run(arguments []string, out io.Writer) error {
 			chosen = append(chosen, it)
 		}
 	}
+	if *input {
+		work, err := encode(chosen, false)
+		if err == nil {
+			_, err = out.Write(work)
+		}
+		return err
+	}
 	if *print {
 		for _, it := range chosen {
 			fmt.Fprintf(out, "# %s\n%s\n", it.ID, it.Text)
 		}
 		return nil
+	}
+	if *stacks {
+		return checkStacks(context.Background(), peerAt(*cache), chosen, *only == "", *show, out)
 	}
 	return check(context.Background(), peerAt(*cache), chosen, *only == "", *show, out)
 }
@@ -111,7 +123,7 @@ func check(ctx context.Context, p peer, corpus []item, all, show bool, out io.Wr
 	theirs := map[string]judgement{}
 	start := time.Now()
 	for release, items := range byRelease {
-		answers, err := p.run(ctx, release, items)
+		answers, err := p.run(ctx, release, items, false)
 		if err != nil {
 			return err
 		}
@@ -192,7 +204,7 @@ func confirm(ctx context.Context, p peer, items []item, mine map[string]judgemen
 	if len(items) == 0 {
 		return nil
 	}
-	before, err := p.run(ctx, baseline, items)
+	before, err := p.run(ctx, baseline, items, false)
 	if err != nil {
 		return err
 	}
@@ -236,4 +248,59 @@ func readVerdicts(path string) ([]*verdict, error) {
 		}
 	}
 	return out, nil
+}
+
+// checkStacks compares what files are made into.
+func checkStacks(ctx context.Context, p peer, corpus []item, all, show bool, out io.Writer) error {
+	say := func(format string, args ...any) { fmt.Fprintf(out, "peer: "+format+"\n", args...) }
+	verdicts, err := readVerdicts("test/peer/verdicts-stacks.yaml")
+	if err != nil {
+		return err
+	}
+	if err := p.install(ctx, say); err != nil {
+		return err
+	}
+	start := time.Now()
+	theirs, err := p.run(ctx, newest, corpus, true)
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	compared, unexplained, perVerdict := 0, 0, map[string]int{}
+	report := func(d difference) {
+		v := explain(verdicts, d)
+		if v == nil {
+			unexplained++
+			fmt.Fprintln(out, "UNEXPLAINED", d)
+			return
+		}
+		perVerdict[v.Verdict]++
+		if show {
+			fmt.Fprintf(out, "%s: %s\n    %s\n", v.Verdict, d, v.Reason)
+		}
+	}
+	for _, it := range corpus {
+		t := theirs[it.ID]
+		if t.Stack.Root == nil {
+			if all {
+				return fmt.Errorf("%s: the real tool makes no stack: %s %s", it.ID, t.Outcome, t.Message)
+			}
+			continue
+		}
+		compared++
+		o, err := synthesize(it)
+		if err != nil {
+			report(difference{it.ID, "lacks the stack", err.Error()})
+			continue
+		}
+		for _, d := range compareStacks(it.ID, observe(t.Stack), observe(o)) {
+			report(d)
+		}
+	}
+	say("stacks of %d files; differences: %d better, %d equal, %d deliberate, %d of the release, %d unexplained; the real tool took %.1f s",
+		compared, perVerdict["better"], perVerdict["equal"], perVerdict["deliberate"], perVerdict["release"], unexplained, took.Seconds())
+	if unexplained > 0 {
+		return fmt.Errorf("%d unexplained differences", unexplained)
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ type judgement struct {
 	Message  string    `json:"message"`
 	Findings []finding `json:"findings"`
 	Seconds  float64   `json:"seconds"`
+	Stack    synthesis `json:"stack,omitzero"`
 }
 
 type finding struct {

@@ -73,8 +73,9 @@ func (p peer) install(ctx context.Context, log func(string, ...any)) error {
 
 func (p peer) release(version string) string { return filepath.Join(p.dir, "release-"+version) }
 
-// run gives items to one release in one process.
-func (p peer) run(ctx context.Context, version string, items []item) (map[string]judgement, error) {
+// run gives items to one release in one process. With create, files that are
+// accepted are made into stacks, as far as the call of CreateStack.
+func (p peer) run(ctx context.Context, version string, items []item, create bool) (map[string]judgement, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.python(), filepath.Join(p.driver, "validate.py"))
@@ -82,7 +83,7 @@ func (p peer) run(ctx context.Context, version string, items []item) (map[string
 	if version != newest {
 		cmd.Env = append(cmd.Env, "PYTHONPATH="+p.release(version))
 	}
-	work, err := encode(items)
+	work, err := encode(items, create)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +91,6 @@ func (p peer) run(ctx context.Context, version string, items []item) (map[string
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(work), &out, &complaints
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("release %s: %w\n%s", version, err, complaints.String())
-	}
-	if complaints.Len() > 0 {
-		return nil, fmt.Errorf("release %s: %s", version, strings.TrimSpace(complaints.String()))
 	}
 	answers := map[string]judgement{}
 	lines := bufio.NewScanner(&out)
@@ -113,10 +111,11 @@ func (p peer) run(ctx context.Context, version string, items []item) (map[string
 }
 
 // encode writes the driver's input. Files that share an account share its text.
-func encode(items []item) ([]byte, error) {
+func encode(items []item, create bool) ([]byte, error) {
 	type entry struct {
 		item
-		Facts int `json:"facts"`
+		Facts  int  `json:"facts"`
+		Create bool `json:"create,omitempty"`
 	}
 	var work struct {
 		Facts []json.RawMessage `json:"facts"`
@@ -134,7 +133,7 @@ func encode(items []item) ([]byte, error) {
 			known[string(text)] = n
 			work.Facts = append(work.Facts, text)
 		}
-		work.Items = append(work.Items, entry{it, n})
+		work.Items = append(work.Items, entry{it, n, create})
 	}
 	return json.Marshal(work)
 }

@@ -52,7 +52,8 @@ class Account:
         self.facts = {}
         self.version = version  # what the official AMIs are for
         self.unknown = set()  # operations that nobody has written here
-        self.stored = {}  # what was put into S3
+        self.stored = {}  # what was put into S3, by key
+        self.stack = {}  # the last CreateStack
 
     # CloudFormation, STS, IAM ------------------------------------------------
 
@@ -61,6 +62,10 @@ class Account:
         if name not in (self.facts.get("stacks") or []):
             raise No("ValidationError", f"Stack with id {name} does not exist")
         return {"Stacks": [{"StackName": name, "StackStatus": "CREATE_COMPLETE", "CreationTime": THEN, "Tags": []}]}
+
+    def cloudformation_CreateStack(self, p):
+        self.stack = p
+        return {"StackId": f"arn:aws:cloudformation:us-east-1:{NUMBER}:stack/{p['StackName']}/1"}
 
     def sts_GetCallerIdentity(self, p):
         return {"Account": NUMBER, "Arn": f"arn:aws:iam::{NUMBER}:user/peer", "UserId": "AIDAPEER"}
@@ -380,6 +385,13 @@ class Account:
         body = p.get("Body", b"")
         self.stored[p["Key"]] = body.read() if hasattr(body, "read") else body
         return {"VersionId": "1"}
+
+    def s3_GetObject(self, p):
+        if p["Key"] in self.stored:
+            return {"Body": BytesIO(self.stored[p["Key"]]), "VersionId": "1"}
+        if p["Key"].endswith("/.bootstrapped"):  # the tool's own bucket is set up
+            return {"Body": BytesIO(b'{"bootstrapped_features": ["basic", "export-logs"]}'), "VersionId": "1"}
+        raise No("NoSuchKey", "The specified key does not exist.", 404)
 
     # The rest ----------------------------------------------------------------
 

@@ -14,8 +14,9 @@ import sys
 import time
 
 import account as paper
+import yaml
 
-os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+os.environ.update(AWS_DEFAULT_REGION="us-east-1", JSII_DEPRECATED="quiet", JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION="1")
 # The regions are asked of the web before anything else; out of reach, the tool has a list of its own.
 from pcluster import utils  # noqa: E402
 
@@ -30,6 +31,7 @@ from pcluster.aws.aws_api import AWSApi  # noqa: E402
 from pcluster.aws.common import Cache  # noqa: E402
 from pcluster.models.cluster import Cluster  # noqa: E402
 from pcluster.schemas.cluster_schema import ClusterSchema  # noqa: E402
+from pcluster.templates.import_cdk import import_cdk  # noqa: E402
 from pcluster.validators import s3_validators  # noqa: E402
 from pcluster.validators.common import ValidatorContext, get_async_timed_validator_type_for  # noqa: E402
 
@@ -115,7 +117,30 @@ def judge(item):
         outcome = "refused"
     else:
         outcome = "aborted"
-    return {"outcome": outcome, "status": status, "message": message, "findings": found}
+    answer = {"outcome": outcome, "status": status, "message": message, "findings": found}
+    if outcome == "accepted" and item.get("create"):
+        answer["stack"] = create(item)
+    return answer
+
+
+def create(item):
+    """Lets the tool create the cluster or image, and returns what it would have sent to AWS."""
+    account.stored, account.stack = {}, {}
+    body, status = request(dict(item, args=dict(item.get("args") or {}, dryrun=False)))
+    if not account.stack:
+        raise RuntimeError(f"no stack: {status} {body}")
+    stack = dict(account.stack)
+    if "TemplateBody" in stack:
+        root = stack.pop("TemplateBody")
+    else:
+        url = stack.pop("TemplateURL").split("?")[0]
+        root = next(v for k, v in account.stored.items() if url.endswith("/" + k))
+    nested = {k: load(v) for k, v in account.stored.items() if "/assets/" in k or k.endswith(".template.json")}
+    return {"root": load(root), "nested": nested, "tags": stack.get("Tags"), "objects": sorted(account.stored)}
+
+
+def load(template):
+    return yaml.safe_load(template.decode() if isinstance(template, bytes) else template)
 
 
 def camel(body):
@@ -131,6 +156,8 @@ def main():
     logging.disable(logging.CRITICAL)
     quiet_node()
     work = json.load(sys.stdin)
+    if any(item.get("create") for item in work["items"]):
+        import_cdk()  # the tool does it in a thread, which jsii does not stand when there are two
     for item in work["items"]:
         item["facts"] = work["facts"][item["facts"]]
         start = time.perf_counter()
@@ -141,7 +168,7 @@ def main():
         answer.update(id=item["id"], seconds=round(time.perf_counter() - start, 4))
         print(json.dumps(answer), flush=True)
     if account.unknown:
-        print("the account on paper lacks: " + ", ".join(sorted(account.unknown)), file=sys.stderr)
+        sys.exit("the account on paper lacks " + ", ".join(sorted(account.unknown)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,511 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+
+	"pcluster/internal/config"
+	"pcluster/internal/facts"
+	"pcluster/internal/stack"
+)
+
+// A synthesis is what a tool would send to AWS to create a cluster.
+type synthesis struct {
+	Root   map[string]any            `json:"root"`
+	Nested map[string]map[string]any `json:"nested"`
+}
+
+// synthesize makes our templates of a file.
+func synthesize(it item) (synthesis, error) {
+	source, err := it.facts.source()
+	if err != nil {
+		return synthesis{}, err
+	}
+	c, problems := config.Parse("file.yaml", []byte(it.Text))
+	if err := problems.Err(); err != nil {
+		return synthesis{}, err
+	}
+	snapshot, errs := facts.Gather(context.Background(), source, c)
+	if len(errs) > 0 {
+		return synthesis{}, errors.Join(errs...)
+	}
+	const directory = "parallelcluster/" + config.ToolVersion + "/clusters/mycluster-0123456789abcdef"
+	t, err := stack.Synthesize(c, snapshot, stack.Params{
+		ClusterName: "mycluster", Region: "us-east-1", Account: "111122223333", Partition: "aws",
+		Bucket: "parallelcluster-0123456789abcdef-v1-do-not-delete", ArtifactDir: directory,
+		ConfigKey: directory + "/configs/cluster-config-with-implied-values.yaml", ConfigVersion: "1", OriginalVersion: "1",
+		InstanceTypesKey: directory + "/configs/instance-types-data.json", InstanceTypesVersion: "1",
+		Timestamp: "20260101000000", OfficialAMI: snapshot.OfficialAMI,
+		Programs:     map[string]string{"amd64": strings.Repeat("0", 64), "arm64": strings.Repeat("0", 64)},
+		LambdaZipKey: stack.LambdaKey(strings.Repeat("0", 64), "amd64"),
+	})
+	if err != nil {
+		return synthesis{}, err
+	}
+	out := synthesis{Nested: map[string]map[string]any{}}
+	if err := json.Unmarshal(t.Root, &out.Root); err != nil {
+		return out, err
+	}
+	for key, text := range t.Nested {
+		var nested map[string]any
+		if err := json.Unmarshal(text, &nested); err != nil {
+			return out, err
+		}
+		out.Nested[key] = nested
+	}
+	return out, nil
+}
+
+// observations are what a user can see of a stack: "subject: property" and its value.
+type observations map[string]string
+
+func (o observations) add(subject, property string, value any) {
+	text, ok := value.(string)
+	if !ok {
+		data, _ := json.Marshal(value) // came from JSON
+		text = string(data)
+	}
+	o[subject+": "+property] = text
+}
+
+// A resource of one of the stack's templates.
+type resource struct {
+	id, kind string
+	props    map[string]any
+	body     map[string]any
+}
+
+// observe returns what a user can see of a stack, in terms that do not depend on
+// which tool wrote the template: references resolved, versions, times and random
+// parts taken out, rules and permissions one by one.
+func observe(s synthesis) observations {
+	r := resolver{parameters: map[string]string{}}
+	out := observations{}
+	var all []resource
+	for _, t := range slices.Concat([]map[string]any{s.Root}, values(s.Nested)) {
+		r.defaults(t)
+		resources, _ := t["Resources"].(map[string]any)
+		for _, id := range slices.Sorted(maps.Keys(resources)) {
+			body := resources[id].(map[string]any)
+			kind, _ := body["Type"].(string)
+			all = append(all, resource{id: id, kind: kind, body: body})
+		}
+	}
+	for i := range all {
+		props, _ := r.resolve(all[i].body["Properties"]).(map[string]any)
+		all[i].props = props
+	}
+	counts := map[string]int{}
+	for _, x := range all {
+		counts[x.kind]++
+		x.observe(out, all)
+	}
+	for kind, n := range counts {
+		out.add("count", kind, fmt.Sprint(n))
+	}
+	outputs, _ := s.Root["Outputs"].(map[string]any)
+	for id, o := range outputs {
+		v, _ := r.resolve(o).(map[string]any)
+		out.add("output", id, v["Value"])
+	}
+	parameters, _ := s.Root["Parameters"].(map[string]any)
+	for id := range parameters {
+		if !strings.HasPrefix(id, "AssetParameters") {
+			out.add("parameter", id, r.parameters[id])
+		}
+	}
+	return out
+}
+
+func values(m map[string]map[string]any) []map[string]any {
+	var out []map[string]any
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[k])
+	}
+	return out
+}
+
+// observe adds what is to be seen of one resource.
+func (x resource) observe(out observations, all []resource) {
+	list := func(key string) []any { l, _ := x.props[key].([]any); return l }
+	subject := strings.TrimPrefix(x.kind, "AWS::") + " " + plainID(x.id)
+	switch x.kind {
+	case "AWS::CloudFormation::CustomResource", "AWS::CloudFormation::Stack", "AWS::CloudFormation::WaitConditionHandle":
+		return // how a tool gets there, not what it makes
+	case "AWS::EC2::LaunchTemplate":
+		data, _ := x.props["LaunchTemplateData"].(map[string]any)
+		launchTemplate(out, data)
+		return
+	case "AWS::EC2::SecurityGroup":
+		for _, way := range []string{"Ingress", "Egress"} {
+			for _, rule := range list("SecurityGroup" + way) {
+				trafficRuleOf(out, subject, way, rule.(map[string]any))
+			}
+		}
+		delete(x.props, "SecurityGroupIngress")
+		delete(x.props, "SecurityGroupEgress")
+	case "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress":
+		group, _ := x.props["GroupId"].(string)
+		trafficRuleOf(out, "EC2::SecurityGroup "+bare(group), strings.TrimPrefix(x.kind, "AWS::EC2::SecurityGroup"), x.props)
+		return
+	case "AWS::IAM::Role":
+		for _, p := range list("Policies") {
+			permissions(out, subject, p.(map[string]any)["PolicyDocument"])
+		}
+		for _, arn := range list("ManagedPolicyArns") {
+			out.add(subject, "managed policy", arn)
+		}
+		delete(x.props, "Policies")
+		delete(x.props, "ManagedPolicyArns")
+	case "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy":
+		for _, role := range list("Roles") {
+			permissions(out, "IAM::Role "+bare(fmt.Sprint(role)), x.props["PolicyDocument"])
+		}
+		return
+	case "AWS::CloudWatch::Dashboard":
+		out.add(subject, "name", x.props["DashboardName"])
+		body, _ := x.props["DashboardBody"].(string)
+		out.add(subject, "widgets", fmt.Sprint(strings.Count(body, `"type":`)))
+		return
+	case "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm":
+		subject = strings.TrimPrefix(x.kind, "AWS::") + " " + fmt.Sprint(x.props["AlarmName"])
+	case "AWS::Logs::MetricFilter":
+		m, _ := first(list("MetricTransformations")).(map[string]any)
+		subject = "Logs::MetricFilter " + fmt.Sprint(m["MetricName"])
+	case "AWS::CloudFormation::WaitCondition":
+		subject = "CloudFormation::WaitCondition"
+		delete(x.props, "Handle")
+	case "AWS::Lambda::Function":
+		return
+	case "AWS::ElasticLoadBalancingV2::TargetGroup", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::AutoScaling::AutoScalingGroup":
+		subject = strings.TrimPrefix(x.kind, "AWS::") + " of " + or(tag(list("Tags"), "parallelcluster:login-nodes-pool"), fmt.Sprint(x.props["Name"]))
+	case "AWS::ElasticLoadBalancingV2::Listener":
+		subject = "ElasticLoadBalancingV2::Listener on " + fmt.Sprint(x.props["Port"])
+	}
+	out.add(subject, "exists", "yes")
+	for key, v := range x.props {
+		if key == "Tags" {
+			for _, t := range list("Tags") {
+				if t, ok := t.(map[string]any); ok {
+					out.add(subject, fmt.Sprint("tag ", t["Key"]), t["Value"])
+				}
+			}
+			continue
+		}
+		out.add(subject, key, v)
+	}
+	for _, key := range []string{"DeletionPolicy", "UpdateReplacePolicy"} {
+		if v, ok := x.body[key]; ok {
+			out.add(subject, key, v)
+		}
+	}
+}
+
+func tag(list []any, key string) string {
+	for _, t := range list {
+		if t, ok := t.(map[string]any); ok && t["Key"] == key {
+			return fmt.Sprint(t["Value"])
+		}
+	}
+	return ""
+}
+
+// launchTemplate describes what a node is launched with, under the node's name.
+func launchTemplate(out observations, data map[string]any) {
+	tags := map[string]string{}
+	specs, _ := data["TagSpecifications"].([]any)
+	for _, s := range specs {
+		s := s.(map[string]any)
+		list, _ := s["Tags"].([]any)
+		if s["ResourceType"] == "instance" {
+			for _, t := range list {
+				t := t.(map[string]any)
+				tags[fmt.Sprint(t["Key"])] = fmt.Sprint(t["Value"])
+			}
+		}
+	}
+	subject := "launch of head node"
+	if q := tags["parallelcluster:queue-name"]; q != "" {
+		subject = "launch of " + q + "/" + tags["parallelcluster:compute-resource-name"]
+	} else if p := tags["parallelcluster:login-nodes-pool"]; p != "" {
+		subject = "launch of login pool " + p
+	} else if tags["parallelcluster:node-type"] == "LoginNode" {
+		subject = "launch of a login node"
+	}
+	for key, v := range data {
+		switch key {
+		case "UserData":
+		case "BlockDeviceMappings":
+			ephemeral := 0
+			for _, d := range v.([]any) {
+				d := d.(map[string]any)
+				if ebs, ok := d["Ebs"].(map[string]any); ok {
+					for k, v := range ebs {
+						out.add(subject, "disk "+fmt.Sprint(d["DeviceName"])+" "+k, v)
+					}
+				} else {
+					ephemeral++
+				}
+			}
+			out.add(subject, "ephemeral disks", fmt.Sprint(ephemeral))
+		case "NetworkInterfaces":
+			for _, n := range v.([]any) {
+				n := n.(map[string]any)
+				name := fmt.Sprintf("interface %v/%v ", or(fmt.Sprint(n["NetworkCardIndex"]), "0"), n["DeviceIndex"])
+				for k, v := range n {
+					out.add(subject, name+k, v)
+				}
+			}
+		case "TagSpecifications":
+			for _, s := range v.([]any) {
+				s := s.(map[string]any)
+				list, _ := s["Tags"].([]any)
+				for _, t := range list {
+					t := t.(map[string]any)
+					out.add(subject, fmt.Sprintf("tag of %v %v", s["ResourceType"], t["Key"]), t["Value"])
+				}
+			}
+		case "MetadataOptions", "InstanceMarketOptions", "Placement", "Monitoring", "CpuOptions", "CapacityReservationSpecification", "IamInstanceProfile":
+			flat(out, subject, key, v)
+		default:
+			out.add(subject, key, v)
+		}
+	}
+}
+
+// flat adds each value below a property.
+func flat(out observations, subject, name string, v any) {
+	if m, ok := v.(map[string]any); ok {
+		for k, v := range m {
+			flat(out, subject, name+"."+k, v)
+		}
+		return
+	}
+	out.add(subject, name, v)
+}
+
+// trafficRuleOf adds one rule of a security group.
+func trafficRuleOf(out observations, subject, way string, r map[string]any) {
+	peer := "anywhere"
+	for _, k := range []string{"CidrIp", "CidrIpv6", "SourceSecurityGroupId", "DestinationSecurityGroupId", "SourcePrefixListId", "DestinationPrefixListId"} {
+		if v, ok := r[k]; ok {
+			peer = bare(fmt.Sprint(v))
+		}
+	}
+	ports := "all ports"
+	if r["FromPort"] != nil && fmt.Sprint(r["IpProtocol"]) != "-1" {
+		ports = fmt.Sprintf("%v-%v", r["FromPort"], r["ToPort"])
+	}
+	out.add(subject, fmt.Sprintf("%s %v %s %s", strings.ToLower(way), r["IpProtocol"], ports, peer), "yes")
+}
+
+// permissions adds the actions that a policy allows, each with its resources.
+func permissions(out observations, subject string, document any) {
+	d, _ := document.(map[string]any)
+	statements, ok := d["Statement"].([]any)
+	if !ok && d["Statement"] != nil {
+		statements = []any{d["Statement"]}
+	}
+	for _, s := range statements {
+		s := s.(map[string]any)
+		for _, action := range texts(s["Action"]) {
+			key := fmt.Sprintf("%s: %v %s", subject, s["Effect"], action)
+			resources := append(strings.Fields(out[key]), texts(s["Resource"])...)
+			sort.Strings(resources)
+			out[key] = strings.Join(slices.Compact(resources), " ")
+		}
+	}
+}
+
+func texts(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var out []string
+		for _, e := range v {
+			out = append(out, texts(e)...)
+		}
+		return out
+	case nil:
+		return nil
+	}
+	return []string{fmt.Sprint(v)}
+}
+
+func first(list []any) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
+}
+
+// bare takes the reference signs off a logical ID.
+func bare(s string) string { return strings.TrimSuffix(strings.TrimPrefix(s, "${"), "}") }
+
+var hashed = regexp.MustCompile(`[0-9A-F]{8}$`)
+
+// plainID takes the hash off that CDK puts after logical IDs.
+func plainID(id string) string { return hashed.ReplaceAllString(id, "") }
+
+// A resolver turns intrinsic functions into text: ${ID}, ${ID.Attribute}.
+type resolver struct{ parameters map[string]string }
+
+// defaults remembers what a template's parameters are without being given.
+func (r resolver) defaults(t map[string]any) {
+	parameters, _ := t["Parameters"].(map[string]any)
+	for id, p := range parameters {
+		if d, ok := p.(map[string]any)["Default"]; ok {
+			r.parameters[id] = normal(fmt.Sprint(d))
+		}
+	}
+}
+
+// nestedName is how CDK hands a reference to a nested stack.
+var nestedName = regexp.MustCompile(`^referencetomycluster(.*?)[0-9A-F]{8}(Ref|[A-Z][A-Za-z]*)$`)
+
+func (r resolver) reference(id, attribute string) string {
+	pseudo := map[string]string{"AWS::Region": "us-east-1", "AWS::Partition": "aws", "AWS::AccountId": "111122223333", "AWS::StackName": "mycluster", "AWS::URLSuffix": "amazonaws.com"}
+	if v, ok := pseudo[id]; ok {
+		return v
+	}
+	if v, ok := r.parameters[id]; ok && attribute == "" {
+		return v
+	}
+	if m := nestedName.FindStringSubmatch(id); m != nil {
+		id = m[1]
+		if m[2] != "Ref" {
+			attribute = m[2]
+		}
+	}
+	id = plainID(id)
+	if attribute != "" {
+		return "${" + id + "." + attribute + "}"
+	}
+	return "${" + id + "}"
+}
+
+var substitution = regexp.MustCompile(`\$\{([^!}][^}]*)\}`)
+
+func (r resolver) resolve(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if len(v) == 1 {
+			for name, argument := range v {
+				if out, ok := r.intrinsic(name, argument); ok {
+					return out
+				}
+			}
+		}
+		out := map[string]any{}
+		for k, e := range v {
+			if e = r.resolve(e); e != nil {
+				out[k] = e
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, 0, len(v))
+		for _, e := range v {
+			out = append(out, r.resolve(e))
+		}
+		return out
+	case string:
+		return normal(v)
+	}
+	return v
+}
+
+func (r resolver) intrinsic(name string, argument any) (any, bool) {
+	switch name {
+	case "Ref":
+		return normal(r.reference(fmt.Sprint(argument), "")), true
+	case "Fn::GetAtt":
+		parts := texts(argument)
+		if len(parts) == 1 {
+			parts = strings.SplitN(parts[0], ".", 2)
+		}
+		return r.reference(parts[0], parts[1]), true
+	case "Fn::Join":
+		a := argument.([]any)
+		return normal(strings.Join(texts(r.resolve(a[1])), fmt.Sprint(a[0]))), true
+	case "Fn::Sub":
+		text, own := "", map[string]any{}
+		switch a := argument.(type) {
+		case string:
+			text = a
+		case []any:
+			text = fmt.Sprint(a[0])
+			own, _ = a[1].(map[string]any)
+		}
+		return normal(substitution.ReplaceAllStringFunc(text, func(m string) string {
+			id, attribute, _ := strings.Cut(bare(m), ".")
+			if v, ok := own[bare(m)]; ok {
+				return fmt.Sprint(r.resolve(v))
+			}
+			return r.reference(id, attribute)
+		})), true
+	}
+	return nil, false
+}
+
+var accidents = []struct {
+	pattern *regexp.Regexp
+	name    string
+}{
+	{regexp.MustCompile(`parallelcluster-[0-9a-f]{16}-v1-do-not-delete`), "BUCKET"},
+	{regexp.MustCompile(`parallelcluster/3\.16\.\d+/clusters/mycluster-[0-9a-z]{16}`), "ARTIFACTS"},
+	{regexp.MustCompile(`\b3\.16\.\d+\b`), "VERSION"},
+	{regexp.MustCompile(`\b20\d{10}(\d\d)?\b`), "TIME"},
+}
+
+// normal takes out of a text what differs between any two clusters.
+func normal(s string) string {
+	for _, a := range accidents {
+		s = a.pattern.ReplaceAllString(s, a.name)
+	}
+	return s
+}
+
+// compareStacks returns what a user sees differently. A thing that only one of
+// them makes counts once, whatever its properties.
+func compareStacks(file string, theirs, ours observations) []difference {
+	var out []difference
+	missing := func(a, b observations, verb string) map[string]bool {
+		gone := map[string]bool{}
+		for k := range a {
+			subject, property, _ := strings.Cut(k, ": ")
+			if _, ok := b[k]; !ok && property == "exists" {
+				gone[subject] = true
+				out = append(out, difference{file: file, what: verb + " " + subject})
+			}
+		}
+		return gone
+	}
+	lacking, extra := missing(theirs, ours, "lacks"), missing(ours, theirs, "adds")
+	for _, k := range slices.Sorted(maps.Keys(theirs)) {
+		subject, _, _ := strings.Cut(k, ": ")
+		if lacking[subject] {
+			continue
+		}
+		if v, ok := ours[k]; !ok {
+			out = append(out, difference{file, "lacks " + k, theirs[k]})
+		} else if v != theirs[k] {
+			out = append(out, difference{file, "changes " + k, theirs[k] + " | ours: " + v})
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(ours)) {
+		subject, _, _ := strings.Cut(k, ": ")
+		if _, ok := theirs[k]; !ok && !extra[subject] {
+			out = append(out, difference{file, "adds " + k, ours[k]})
+		}
+	}
+	return out
+}
