@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"strings"
 
 	"pcluster/internal/cfn"
 	"pcluster/internal/config"
@@ -27,6 +28,12 @@ type properties struct {
 	Period   int      `json:"period,omitempty"`
 	Metrics  [][]any  `json:"metrics,omitempty"`
 	Alarms   []string `json:"alarms,omitempty"`
+}
+
+// graphed are metrics in one graph.
+type graphed struct {
+	title   string
+	metrics []string
 }
 
 // board places widgets from left to right, in rows of 24 units.
@@ -76,8 +83,18 @@ func (b *builder) dashboard(alarms []string) {
 		}
 	}
 	d.title("Head node")
-	for _, m := range []string{"CPUUtilization", "NetworkIn", "NetworkOut", "NetworkPacketsIn", "NetworkPacketsOut", "DiskReadOps", "DiskWriteOps"} {
-		graph(m, "Average", []any{"AWS/EC2", m, "InstanceId", head})
+	for _, g := range []graphed{
+		{"CPU", []string{"CPUUtilization"}},
+		{"Network bytes", []string{"NetworkIn", "NetworkOut"}},
+		{"Network packets", []string{"NetworkPacketsIn", "NetworkPacketsOut"}},
+		{"Instance store bytes", []string{"DiskReadBytes", "DiskWriteBytes"}},
+		{"Instance store operations", []string{"DiskReadOps", "DiskWriteOps"}},
+	} {
+		var lines [][]any
+		for _, m := range g.metrics {
+			lines = append(lines, []any{"AWS/EC2", m, "InstanceId", head})
+		}
+		graph(g.title, "Average", lines...)
 	}
 	graph("Memory and disk in use", "Maximum",
 		[]any{"CWAgent", "mem_used_percent", "InstanceId", head},
@@ -85,7 +102,11 @@ func (b *builder) dashboard(alarms []string) {
 	b.storageGraphs(values, d, graph)
 	if b.logging() {
 		d.title("Logs of the head node")
-		for _, name := range []string{"clustermgtd", "slurm_resume", "slurm_suspend", "slurmctld", "cloud-init", "system-messages"} {
+		system := "system-messages"
+		if strings.HasPrefix(b.c.Image.Os, "ubuntu") || strings.HasPrefix(b.c.Image.Os, "debian") {
+			system = "syslog"
+		}
+		for _, name := range []string{"clustermgtd", "slurm_resume", "slurm_suspend", "slurmctld", "cloud-init", system} {
 			d.place("log", 24, properties{Title: name, Region: b.p.Region, View: "table", Query: fmt.Sprintf(
 				"SOURCE '%s' | fields @timestamp, @message | filter @logStream like /%s.*%s/ | sort @timestamp desc | limit 100", b.logGroup, head, name)})
 		}
@@ -105,13 +126,31 @@ func (b *builder) noHealth() bool { return len(b.p.Region) > 6 && b.p.Region[:6]
 func (b *builder) storageGraphs(values map[string]cfn.Text, d *board, graph func(title, stat string, metrics ...[]any)) {
 	type source struct {
 		namespace, dimension string
-		metrics              []string
+		graphs               []graphed
 	}
+	ebs := source{"AWS/EBS", "VolumeId", []graphed{
+		{"Operations", []string{"VolumeReadOps", "VolumeWriteOps"}},
+		{"Bytes", []string{"VolumeReadBytes", "VolumeWriteBytes"}},
+		{"Time", []string{"VolumeTotalReadTime", "VolumeTotalWriteTime"}},
+		{"Queue length", []string{"VolumeQueueLength"}},
+		{"Idle time", []string{"VolumeIdleTime"}},
+		{"Operations of what is provisioned", []string{"VolumeConsumedReadWriteOps"}},
+		{"Throughput of what is provisioned", []string{"VolumeThroughputPercentage"}},
+	}}
 	sources := map[string]source{
-		"EBSIds":  {"AWS/EBS", "VolumeId", []string{"VolumeReadOps", "VolumeWriteOps", "VolumeReadBytes", "VolumeWriteBytes"}},
-		"RAIDIds": {"AWS/EBS", "VolumeId", []string{"VolumeReadOps", "VolumeWriteOps", "VolumeReadBytes", "VolumeWriteBytes"}},
-		"EFSIds":  {"AWS/EFS", "FileSystemId", []string{"PercentIOLimit", "TotalIOBytes", "BurstCreditBalance", "ClientConnections"}},
-		"FSXIds":  {"AWS/FSx", "FileSystemId", []string{"DataReadOperations", "DataWriteOperations", "DataReadBytes", "FreeDataStorageCapacity"}},
+		"EBSIds": ebs, "RAIDIds": ebs,
+		"EFSIds": {"AWS/EFS", "FileSystemId", []graphed{
+			{"Bytes", []string{"DataReadIOBytes", "DataWriteIOBytes", "TotalIOBytes"}},
+			{"Permitted throughput", []string{"PermittedThroughput"}},
+			{"Share of the I/O limit", []string{"PercentIOLimit"}},
+			{"Burst credits", []string{"BurstCreditBalance"}},
+			{"Clients", []string{"ClientConnections"}},
+		}},
+		"FSXIds": {"AWS/FSx", "FileSystemId", []graphed{
+			{"Operations", []string{"DataReadOperations", "DataWriteOperations"}},
+			{"Bytes", []string{"DataReadBytes", "DataWriteBytes"}},
+			{"Free capacity", []string{"FreeDataStorageCapacity"}},
+		}},
 	}
 	kinds := map[string]string{}
 	for _, s := range b.c.SharedStorage {
@@ -123,18 +162,20 @@ func (b *builder) storageGraphs(values map[string]cfn.Text, d *board, graph func
 		}
 		d.title("Storage " + s.name)
 		src := sources[s.output]
-		for _, m := range src.metrics {
+		for _, g := range src.graphs {
 			var lines [][]any
-			for j, id := range s.ids {
-				name, plain := id.(string)
-				if !plain {
-					key := fmt.Sprintf("Storage%dx%d", i, j)
-					values[key] = id
-					name = variable(key)
+			for _, m := range g.metrics {
+				for j, id := range s.ids {
+					name, plain := id.(string)
+					if !plain {
+						key := fmt.Sprintf("Storage%dx%d", i, j)
+						values[key] = id
+						name = variable(key)
+					}
+					lines = append(lines, []any{src.namespace, m, src.dimension, name})
 				}
-				lines = append(lines, []any{src.namespace, m, src.dimension, name})
 			}
-			graph(m, "Average", lines...)
+			graph(g.title, "Average", lines...)
 		}
 	}
 }

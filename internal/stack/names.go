@@ -67,12 +67,7 @@ func (b *builder) iamPrefix() (path, name string) {
 }
 
 // nodePath is the IAM path of the nodes' roles and profiles.
-func (b *builder) nodePath() string {
-	if path, _ := b.iamPrefix(); path != "" {
-		return path
-	}
-	return "/parallelcluster/" + b.p.ClusterName + "/"
-}
+func (b *builder) nodePath() string { return b.functionPath() + b.p.ClusterName + "/" }
 
 // functionPath is the IAM path of the functions' roles.
 func (b *builder) functionPath() string {

@@ -62,10 +62,13 @@ func (b *builder) instanceTags(common tagSet, kind, architecture, efa string) cf
 	s.set(config.ToolTagPrefix+"attributes", fmt.Sprintf("%s, %s, %s, %s", b.c.Image.Os, b.c.Scheduling.Scheduler, config.ToolVersion, architecture))
 	s.set(config.ToolTagPrefix+"networking", "EFA="+efa)
 	n := map[string]int{}
+	if b.c.HeadNode.SharedStorageType == "Efs" {
+		n["efs"]++ // that of the cluster's own directories
+	}
 	for _, st := range b.c.SharedStorage {
 		switch {
 		case st.StorageType == config.Ebs && st.EbsSettings.Raid != nil:
-			n["raid"]++
+			n["raid"] += st.EbsSettings.Raid.NumberOfVolumes
 		case st.StorageType == config.Ebs:
 			n["ebs"]++
 		case st.StorageType == config.Efs:
