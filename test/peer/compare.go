@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/goccy/go-yaml"
 )
 
 // A difference between the real tool's judgement of a file and ours.
@@ -107,3 +110,35 @@ func glob(pattern, s string) bool {
 }
 
 var slashless = strings.NewReplacer("/", "\x01", "[", "\x02", "]", "\x03")
+
+func explain(verdicts []*verdict, d difference) *verdict {
+	for _, v := range verdicts {
+		if v.explains(d) {
+			v.used++
+			return v
+		}
+	}
+	return nil
+}
+
+func readVerdicts(path string) ([]*verdict, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*verdict
+	if err := yaml.UnmarshalWithOptions(data, &out, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, v := range out {
+		switch v.Verdict {
+		case "better", "equal", "deliberate", "release":
+		default:
+			return nil, fmt.Errorf("%s: %q is no verdict", path, v.Verdict)
+		}
+		if v.Reason == "" || len(v.What) == 0 {
+			return nil, fmt.Errorf("%s: a verdict says what it explains, and why", path)
+		}
+	}
+	return out, nil
+}

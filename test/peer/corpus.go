@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -163,12 +164,8 @@ func allMaps(list []any) bool {
 // readBases reads the files that mutations start from, and the account in which
 // everything exists that they refer to.
 func readBases(dir string, facts account) ([]item, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "facts.json"))
+	more, err := readFacts(filepath.Join(dir, "facts.json"))
 	if err != nil {
-		return nil, err
-	}
-	var more map[string]any
-	if err := json.Unmarshal(data, &more); err != nil {
 		return nil, err
 	}
 	facts = facts.with(more)
@@ -190,4 +187,51 @@ func readBases(dir string, facts account) ([]item, error) {
 		out = append(out, it)
 	}
 	return out, nil
+}
+
+func readFacts(path string) (map[string]any, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var facts map[string]any
+	if err := json.Unmarshal(data, &facts); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return facts, nil
+}
+
+// readExamples reads the cluster files below examples/, each with the account that
+// testdata/examples has for it.
+func readExamples(dir, root string, facts account) ([]item, error) {
+	var out []item
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		it := item{Text: string(text), Kind: "cluster"}
+		switch {
+		case strings.Contains("\n"+it.Text, "\nBuild:"):
+			it.Kind = "image"
+		case !strings.Contains("\n"+it.Text, "\nHeadNode:"):
+			return nil // neither a cluster nor an image
+		}
+		rest, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		example, _, _ := strings.Cut(rest, string(filepath.Separator))
+		more, err := readFacts(filepath.Join(dir, "examples", example+".json"))
+		if err != nil {
+			return err
+		}
+		it.ID, it.facts = "examples/"+filepath.ToSlash(rest), facts.with(more)
+		out = append(out, it)
+		return nil
+	})
+	return out, err
 }

@@ -19,10 +19,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 )
 
 func main() {
@@ -34,64 +33,76 @@ func main() {
 	}
 }
 
+// options are what the command line says.
+type options struct {
+	cache, cases   string
+	only           string
+	stacks, show   bool
+	singles, pairs int
+}
+
 func run(arguments []string, out io.Writer) error {
+	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
-	cache := flags.String("cache", ".cache/peer", "folder for the real package")
-	cases := flags.String("cases", "test/cases/validator-cases.json", "file of validator cases")
-	stacks := flags.Bool("stacks", false, "compare the stacks that files are made into")
-	only := flags.String("run", "", "only files whose ID matches this expression")
-	show := flags.Bool("v", false, "list explained differences, too")
-	print := flags.Bool("print", false, "print the files that -run selects instead of judging them")
+	flags.StringVar(&o.cache, "cache", ".cache/peer", "folder for the real package")
+	flags.StringVar(&o.cases, "cases", "test/cases/validator-cases.json", "file of validator cases")
+	flags.StringVar(&o.only, "run", "", "only files whose ID matches this expression")
+	flags.BoolVar(&o.stacks, "stacks", false, "with -run: compare the stacks of these files instead of their judgement")
+	flags.BoolVar(&o.show, "v", false, "list explained differences, too")
+	flags.IntVar(&o.singles, "singles", 900, "files with one mutation")
+	flags.IntVar(&o.pairs, "pairs", 300, "files with two mutations")
+	print := flags.Bool("print", false, "print the files that -run selects, and judge nothing")
 	input := flags.Bool("input", false, "print the driver's input for the files that -run selects")
-	singles := flags.Int("singles", 900, "files with one mutation")
-	pairs := flags.Int("pairs", 300, "files with two mutations")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	pattern, err := regexp.Compile(*only)
+	corpus, err := collect(o)
 	if err != nil {
 		return err
 	}
-	corpus, err := collect(*cases, *singles, *pairs)
-	if err != nil {
-		return err
-	}
-	var chosen []item
-	for _, it := range corpus {
-		if pattern.MatchString(it.ID) {
-			chosen = append(chosen, it)
-		}
-	}
-	if *input {
-		work, err := encode(chosen, false)
+	switch {
+	case *input:
+		work, err := encode(corpus, o.stacks)
 		if err == nil {
 			_, err = out.Write(work)
 		}
 		return err
-	}
-	if *print {
-		for _, it := range chosen {
+	case *print:
+		for _, it := range corpus {
 			fmt.Fprintf(out, "# %s\n%s\n", it.ID, it.Text)
 		}
 		return nil
 	}
-	if *stacks {
-		return checkStacks(context.Background(), peerAt(*cache), chosen, *only == "", *show, out)
-	}
-	return check(context.Background(), peerAt(*cache), chosen, *only == "", *show, out)
-}
-
-func peerAt(cache string) peer {
-	abs, err := filepath.Abs(cache)
+	dir, err := filepath.Abs(o.cache)
 	if err != nil {
-		abs = cache
+		return err
 	}
-	return peer{dir: abs, driver: "test/peer/driver"}
+	c := checker{peer: peer{dir: dir, driver: "test/peer/driver"}, options: o, out: out}
+	ctx := context.Background()
+	if err := c.peer.install(ctx, c.say); err != nil {
+		return err
+	}
+	if o.only != "" && o.stacks {
+		return c.stacks(ctx, corpus)
+	}
+	theirs, judged := c.judge(ctx, corpus)
+	if theirs == nil || o.only != "" {
+		return judged
+	}
+	return errors.Join(judged, c.stacks(ctx, forStacks(corpus, theirs)))
 }
 
-// collect returns all files to be judged.
-func collect(cases string, singles, pairs int) ([]item, error) {
-	corpus, facts, err := readCases(cases)
+// collect returns the files to be judged.
+func collect(o options) ([]item, error) {
+	pattern, err := regexp.Compile(o.only)
+	if err != nil {
+		return nil, err
+	}
+	cases, facts, err := readCases(o.cases)
+	if err != nil {
+		return nil, err
+	}
+	examples, err := readExamples("test/peer/testdata", "examples", facts)
 	if err != nil {
 		return nil, err
 	}
@@ -99,118 +110,78 @@ func collect(cases string, singles, pairs int) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	generated, err := generate(bases, singles, pairs)
+	generated, err := generate(bases, o.singles, o.pairs)
 	if err != nil {
 		return nil, err
 	}
-	return append(append(corpus, bases...), generated...), nil
+	return slices.DeleteFunc(slices.Concat(cases, examples, bases, generated), func(it item) bool { return !pattern.MatchString(it.ID) }), nil
 }
 
-// check judges the files and reports.
-func check(ctx context.Context, p peer, corpus []item, all, show bool, out io.Writer) error {
-	say := func(format string, args ...any) { fmt.Fprintf(out, "peer: "+format+"\n", args...) }
+// A checker compares a corpus and reports.
+type checker struct {
+	peer    peer
+	options options
+	out     io.Writer
+}
+
+func (c checker) say(format string, args ...any) {
+	fmt.Fprintf(c.out, "peer: "+format+"\n", args...)
+}
+
+// judge compares the judgements of the files, and returns those of the real tool.
+func (c checker) judge(ctx context.Context, corpus []item) (map[string]judgement, error) {
 	verdicts, err := readVerdicts("test/peer/verdicts.yaml")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := p.install(ctx, say); err != nil {
-		return err
-	}
-	byRelease := map[string][]item{}
-	for _, it := range corpus {
-		byRelease[measure(it)] = append(byRelease[measure(it)], it)
-	}
-	theirs := map[string]judgement{}
 	start := time.Now()
-	for release, items := range byRelease {
-		answers, err := p.run(ctx, release, items, false)
-		if err != nil {
-			return err
-		}
-		for id, j := range answers {
-			theirs[id] = j
-		}
+	theirs, err := c.peer.judge(ctx, corpus)
+	if err != nil {
+		return nil, err
 	}
-	took := time.Since(start)
+	theirTime := time.Since(start)
 	start = time.Now()
-	var found []difference
-	same := 0
-	var suspects []item // files whose difference is put down to the release
+	r := report{checker: c, verdicts: verdicts}
 	mine := map[string]judgement{}
+	alike := 0
 	for _, it := range corpus {
 		j, err := ours(it)
 		if err != nil {
-			return fmt.Errorf("%s: %w", it.ID, err)
+			return nil, fmt.Errorf("%s: %w", it.ID, err)
 		}
 		mine[it.ID] = j
-		d := compare(theirs[it.ID], j)
-		if len(d) == 0 {
-			same++
+		found := compare(theirs[it.ID], j)
+		if len(found) == 0 {
+			alike++
 		}
-		found = append(found, d...)
+		r.add(found)
 	}
-	tookUs := time.Since(start)
-	unexplained, perVerdict := 0, map[string]int{}
-	release := map[string]bool{}
-	for _, d := range found {
-		v := explain(verdicts, d)
-		if v == nil {
-			unexplained++
-			fmt.Fprintln(out, "UNEXPLAINED", d)
-			continue
-		}
-		perVerdict[v.Verdict]++
-		if v.Verdict == "release" {
-			release[d.file] = true
-		}
-		if show {
-			fmt.Fprintf(out, "%s: %s\n    %s\n", v.Verdict, d, v.Reason)
-		}
+	ourTime := time.Since(start)
+	c.say("%d files judged, %d alike; the real tool took %.1f s, ours %.1f s", len(corpus), alike, theirTime.Seconds(), ourTime.Seconds())
+	if err := c.confirm(ctx, corpus, mine, &r); err != nil {
+		return theirs, err
 	}
-	for _, it := range corpus {
-		if release[it.ID] {
-			suspects = append(suspects, it)
-		}
-	}
-	if err := confirm(ctx, p, suspects, mine, verdicts); err != nil {
-		return err
-	}
-	if all {
-		for _, v := range verdicts {
-			if v.used == 0 {
-				return fmt.Errorf("verdicts.yaml: %q explains nothing any more", v.Reason)
-			}
-		}
-	}
-	say("%d files, %d judged alike; differences: %d better, %d equal, %d deliberate, %d of the release, %d unexplained",
-		len(corpus), same, perVerdict["better"], perVerdict["equal"], perVerdict["deliberate"], perVerdict["release"], unexplained)
-	say("ParallelCluster %s took %.1f s, ours %.1f s", newest, took.Seconds(), tookUs.Seconds())
-	if unexplained > 0 {
-		return fmt.Errorf("%d unexplained differences", unexplained)
-	}
-	return nil
-}
-
-// measure returns the release that a file is compared with.
-func measure(it item) string {
-	if strings.Contains(it.Text, "awsbatch") || strings.Contains(it.Text, "AwsBatch") {
-		return lastBatch
-	}
-	return newest
+	return theirs, r.close()
 }
 
 // confirm checks verdicts that blame the release: the baseline must agree with us.
-func confirm(ctx context.Context, p peer, items []item, mine map[string]judgement, verdicts []*verdict) error {
+func (c checker) confirm(ctx context.Context, corpus []item, mine map[string]judgement, r *report) error {
+	var items []item
+	for _, it := range corpus {
+		if r.release[it.ID] {
+			items = append(items, it)
+		}
+	}
 	if len(items) == 0 {
 		return nil
 	}
-	before, err := p.run(ctx, baseline, items, false)
+	before, err := c.peer.run(ctx, baseline, items, false)
 	if err != nil {
 		return err
 	}
 	for _, it := range items {
 		for _, d := range compare(before[it.ID], mine[it.ID]) {
-			if v := explain(verdicts, d); v == nil || v.Verdict == "release" {
+			if v := explain(r.verdicts, d); v != nil && v.Verdict == "release" {
 				return fmt.Errorf("%v: put down to the release, but %s says the same", d, baseline)
 			}
 		}
@@ -218,89 +189,113 @@ func confirm(ctx context.Context, p peer, items []item, mine map[string]judgemen
 	return nil
 }
 
-func explain(verdicts []*verdict, d difference) *verdict {
-	for _, v := range verdicts {
-		if v.explains(d) {
-			v.used++
-			return v
+// forStacks chooses files to make stacks of: the examples, the bases, and of the
+// generated ones that the real tool accepts one for each key, until it is enough.
+func forStacks(corpus []item, theirs map[string]judgement) []item {
+	const enough = 60
+	var out []item
+	seen := map[string]bool{}
+	for _, it := range corpus {
+		source, rest, _ := strings.Cut(it.ID, "/")
+		base, mutation, generated := strings.Cut(rest, "/")
+		switch {
+		case it.Kind != "cluster" || theirs[it.ID].Outcome != "accepted" || source == "cases":
+			continue
+		case measure(it) != newest || strings.Contains(it.Text, "ClusterTemplate"):
+			continue // nothing that the real tool of this release would make
+		case source == "bases" && generated:
+			where, change, _ := strings.Cut(mutation, "/")
+			if strings.HasPrefix(where, "Region") {
+				continue // the account on paper is in one region
+			}
+			key := indexes.ReplaceAllString(where, "[]")
+			if !strings.HasPrefix(change, "=") || strings.Contains(change, "+") || seen[base+key] || len(out) >= enough {
+				continue
+			}
+			seen[base+key] = true
 		}
+		out = append(out, it)
 	}
-	return nil
+	return out
 }
 
-func readVerdicts(path string) ([]*verdict, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var out []*verdict
-	if err := yaml.UnmarshalWithOptions(data, &out, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for _, v := range out {
-		switch v.Verdict {
-		case "better", "equal", "deliberate", "release":
-		default:
-			return nil, fmt.Errorf("%s: %q is no verdict", path, v.Verdict)
-		}
-		if v.Reason == "" || len(v.What) == 0 {
-			return nil, fmt.Errorf("%s: a verdict says what it explains, and why", path)
-		}
-	}
-	return out, nil
-}
+var indexes = regexp.MustCompile(`\[\d+\]`)
 
-// checkStacks compares what files are made into.
-func checkStacks(ctx context.Context, p peer, corpus []item, all, show bool, out io.Writer) error {
-	say := func(format string, args ...any) { fmt.Fprintf(out, "peer: "+format+"\n", args...) }
+// stacks compares what files are made into.
+func (c checker) stacks(ctx context.Context, corpus []item) error {
 	verdicts, err := readVerdicts("test/peer/verdicts-stacks.yaml")
 	if err != nil {
 		return err
 	}
-	if err := p.install(ctx, say); err != nil {
-		return err
-	}
 	start := time.Now()
-	theirs, err := p.run(ctx, newest, corpus, true)
+	theirs, err := c.peer.run(ctx, newest, corpus, true)
 	if err != nil {
 		return err
 	}
 	took := time.Since(start)
-	compared, unexplained, perVerdict := 0, 0, map[string]int{}
-	report := func(d difference) {
-		v := explain(verdicts, d)
-		if v == nil {
-			unexplained++
-			fmt.Fprintln(out, "UNEXPLAINED", d)
-			return
-		}
-		perVerdict[v.Verdict]++
-		if show {
-			fmt.Fprintf(out, "%s: %s\n    %s\n", v.Verdict, d, v.Reason)
-		}
-	}
+	r := report{checker: c, verdicts: verdicts}
 	for _, it := range corpus {
 		t := theirs[it.ID]
+		o, err := synthesize(it)
 		if t.Stack.Root == nil {
-			if all {
-				return fmt.Errorf("%s: the real tool makes no stack: %s %s", it.ID, t.Outcome, t.Message)
+			if err == nil {
+				r.add([]difference{{it.ID, "makes a stack where the real tool breaks", t.Message}})
 			}
 			continue
 		}
-		compared++
-		o, err := synthesize(it)
 		if err != nil {
-			report(difference{it.ID, "lacks the stack", err.Error()})
+			r.add([]difference{{it.ID, "lacks the stack", err.Error()}})
 			continue
 		}
-		for _, d := range compareStacks(it.ID, observe(t.Stack), observe(o)) {
-			report(d)
+		r.add(compareStacks(it.ID, observe(t.Stack), observe(o)))
+	}
+	c.say("stacks of %d files compared; the real tool took %.1f s", len(corpus), took.Seconds())
+	return r.close()
+}
+
+// A report counts differences and prints those that nothing explains.
+type report struct {
+	checker
+	verdicts    []*verdict
+	counts      map[string]int
+	release     map[string]bool // files with a difference that is put down to the release
+	unexplained int
+}
+
+func (r *report) add(found []difference) {
+	for _, d := range found {
+		v := explain(r.verdicts, d)
+		if v == nil {
+			r.unexplained++
+			fmt.Fprintln(r.out, "UNEXPLAINED", d)
+			continue
+		}
+		if r.counts == nil {
+			r.counts, r.release = map[string]int{}, map[string]bool{}
+		}
+		r.counts[v.Verdict]++
+		if v.Verdict == "release" {
+			r.release[d.file] = true
+		}
+		if r.options.show {
+			fmt.Fprintf(r.out, "%s: %s\n    %s\n", v.Verdict, d, v.Reason)
 		}
 	}
-	say("stacks of %d files; differences: %d better, %d equal, %d deliberate, %d of the release, %d unexplained; the real tool took %.1f s",
-		compared, perVerdict["better"], perVerdict["equal"], perVerdict["deliberate"], perVerdict["release"], unexplained, took.Seconds())
-	if unexplained > 0 {
-		return fmt.Errorf("%d unexplained differences", unexplained)
+}
+
+// close says how it went. In a whole run, a verdict that explains nothing is stale.
+func (r *report) close() error {
+	r.say("differences: %d better, %d equal, %d deliberate, %d of the release, %d unexplained",
+		r.counts["better"], r.counts["equal"], r.counts["deliberate"], r.counts["release"], r.unexplained)
+	if r.options.only == "" {
+		for _, v := range r.verdicts {
+			if v.used == 0 {
+				return fmt.Errorf("the verdict %q explains nothing any more", v.Reason)
+			}
+		}
+	}
+	if r.unexplained > 0 {
+		return fmt.Errorf("%d unexplained differences", r.unexplained)
 	}
 	return nil
 }

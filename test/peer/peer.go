@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +73,31 @@ func (p peer) install(ctx context.Context, log func(string, ...any)) error {
 }
 
 func (p peer) release(version string) string { return filepath.Join(p.dir, "release-"+version) }
+
+// judge lets each file be judged by the release that it is compared with.
+func (p peer) judge(ctx context.Context, items []item) (map[string]judgement, error) {
+	byRelease := map[string][]item{}
+	for _, it := range items {
+		byRelease[measure(it)] = append(byRelease[measure(it)], it)
+	}
+	out := map[string]judgement{}
+	for release, items := range byRelease {
+		answers, err := p.run(ctx, release, items, false)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, answers)
+	}
+	return out, nil
+}
+
+// measure returns the release that a file is compared with.
+func measure(it item) string {
+	if strings.Contains(it.Text, "awsbatch") || strings.Contains(it.Text, "AwsBatch") {
+		return lastBatch
+	}
+	return newest
+}
 
 // run gives items to one release in one process. With create, files that are
 // accepted are made into stacks, as far as the call of CreateStack.

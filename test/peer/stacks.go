@@ -32,14 +32,16 @@ func synthesize(it item) (synthesis, error) {
 	if err := problems.Err(); err != nil {
 		return synthesis{}, err
 	}
+	c.SetTag(config.ToolTagPrefix+"cluster-name", "mycluster") // as create-cluster does
+	c.SetTag(config.ToolTagPrefix+"version", config.ToolVersion)
 	snapshot, errs := facts.Gather(context.Background(), source, c)
 	if len(errs) > 0 {
 		return synthesis{}, errors.Join(errs...)
 	}
 	const directory = "parallelcluster/" + config.ToolVersion + "/clusters/mycluster-0123456789abcdef"
 	t, err := stack.Synthesize(c, snapshot, stack.Params{
-		ClusterName: "mycluster", Region: "us-east-1", Account: "111122223333", Partition: "aws",
-		Bucket: "parallelcluster-0123456789abcdef-v1-do-not-delete", ArtifactDir: directory,
+		ClusterName: "mycluster", Region: or(c.Region, "us-east-1"), Account: "111122223333", Partition: "aws",
+		Bucket: or(c.CustomS3Bucket, "parallelcluster-0123456789abcdef-v1-do-not-delete"), ArtifactDir: directory,
 		ConfigKey: directory + "/configs/cluster-config-with-implied-values.yaml", ConfigVersion: "1", OriginalVersion: "1",
 		InstanceTypesKey: directory + "/configs/instance-types-data.json", InstanceTypesVersion: "1",
 		Timestamp: "20260101000000", OfficialAMI: snapshot.OfficialAMI,
@@ -78,6 +80,7 @@ func (o observations) add(subject, property string, value any) {
 // A resource of one of the stack's templates.
 type resource struct {
 	id, kind string
+	name     string // if others refer to it by another name than its ID
 	props    map[string]any
 	body     map[string]any
 }
@@ -86,7 +89,7 @@ type resource struct {
 // which tool wrote the template: references resolved, versions, times and random
 // parts taken out, rules and permissions one by one.
 func observe(s synthesis) observations {
-	r := resolver{parameters: map[string]string{}}
+	r := resolver{parameters: map[string]string{}, names: map[string]string{}}
 	out := observations{}
 	var all []resource
 	for _, t := range slices.Concat([]map[string]any{s.Root}, values(s.Nested)) {
@@ -101,11 +104,40 @@ func observe(s synthesis) observations {
 	for i := range all {
 		props, _ := r.resolve(all[i].body["Properties"]).(map[string]any)
 		all[i].props = props
+		if name := all[i].reference(); name != "" {
+			r.names[plainID(all[i].id)] = name
+		}
+	}
+	for _, x := range all {
+		if x.kind != "AWS::ElasticLoadBalancingV2::LoadBalancer" {
+			continue
+		}
+		groups, _ := x.props["SecurityGroups"].([]any)
+		for _, g := range groups {
+			if id := bare(fmt.Sprint(g)); strings.Contains(id, "LoadBalancer") {
+				r.names[id] = "${security group of the " + bare(x.reference()) + "}"
+			}
+		}
+	}
+	for _, x := range all { // what nested stacks are given
+		if x.kind == "AWS::CloudFormation::Stack" {
+			given, _ := r.resolve(x.body["Properties"].(map[string]any)["Parameters"]).(map[string]any)
+			for name, v := range given {
+				r.parameters[name] = fmt.Sprint(v)
+			}
+		}
+	}
+	for i := range all { // once more, now that names are known
+		all[i].name = r.names[plainID(all[i].id)]
+		all[i].props, _ = r.resolve(all[i].body["Properties"]).(map[string]any)
 	}
 	counts := map[string]int{}
 	for _, x := range all {
 		counts[x.kind]++
 		x.observe(out, all)
+	}
+	for _, kind := range []string{"AWS::IAM::Policy", "AWS::CloudFormation::Stack", "AWS::CloudFormation::CustomResource"} {
+		delete(counts, kind) // how permissions and resources are cut into pieces shows nowhere
 	}
 	for kind, n := range counts {
 		out.add("count", kind, fmt.Sprint(n))
@@ -122,6 +154,23 @@ func observe(s synthesis) observations {
 		}
 	}
 	return out
+}
+
+// reference returns what stands for a resource where others refer to it, unless
+// that is its logical ID.
+func (x resource) reference() string {
+	name := func(key string) string { n, _ := x.props[key].(string); return n }
+	tags, _ := x.props["Tags"].([]any)
+	pool := tag(tags, "parallelcluster:login-nodes-pool")
+	switch x.kind {
+	case "AWS::Logs::LogGroup":
+		return name("LogGroupName")
+	case "AWS::DynamoDB::Table":
+		return name("TableName")
+	case "AWS::ElasticLoadBalancingV2::TargetGroup", "AWS::ElasticLoadBalancingV2::LoadBalancer":
+		return "${" + strings.TrimPrefix(x.kind, "AWS::ElasticLoadBalancingV2::") + " of " + pool + "}"
+	}
+	return ""
 }
 
 func values(m map[string]map[string]any) []map[string]any {
@@ -141,9 +190,12 @@ func (x resource) observe(out observations, all []resource) {
 		return // how a tool gets there, not what it makes
 	case "AWS::EC2::LaunchTemplate":
 		data, _ := x.props["LaunchTemplateData"].(map[string]any)
-		launchTemplate(out, data)
+		launchTemplate(out, x.id, data)
 		return
 	case "AWS::EC2::SecurityGroup":
+		if x.name != "" {
+			subject = "EC2::SecurityGroup " + bare(x.name)
+		}
 		for _, way := range []string{"Ingress", "Egress"} {
 			for _, rule := range list("SecurityGroup" + way) {
 				trafficRuleOf(out, subject, way, rule.(map[string]any))
@@ -160,8 +212,14 @@ func (x resource) observe(out observations, all []resource) {
 			permissions(out, subject, p.(map[string]any)["PolicyDocument"])
 		}
 		for _, arn := range list("ManagedPolicyArns") {
-			out.add(subject, "managed policy", arn)
+			out.add(subject, fmt.Sprint("managed policy ", arn), "yes")
 		}
+		trust, _ := x.props["AssumeRolePolicyDocument"].(map[string]any)
+		for _, s := range asList(trust["Statement"]) {
+			s := s.(map[string]any)
+			out.add(subject, fmt.Sprint("trusts ", s["Principal"], " with ", strings.Join(texts(s["Action"]), " ")), "yes")
+		}
+		delete(x.props, "AssumeRolePolicyDocument")
 		delete(x.props, "Policies")
 		delete(x.props, "ManagedPolicyArns")
 	case "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy":
@@ -172,7 +230,7 @@ func (x resource) observe(out observations, all []resource) {
 	case "AWS::CloudWatch::Dashboard":
 		out.add(subject, "name", x.props["DashboardName"])
 		body, _ := x.props["DashboardBody"].(string)
-		out.add(subject, "widgets", fmt.Sprint(strings.Count(body, `"type":`)))
+		dashboard(out, subject, body)
 		return
 	case "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm":
 		subject = strings.TrimPrefix(x.kind, "AWS::") + " " + fmt.Sprint(x.props["AlarmName"])
@@ -187,7 +245,7 @@ func (x resource) observe(out observations, all []resource) {
 	case "AWS::ElasticLoadBalancingV2::TargetGroup", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::AutoScaling::AutoScalingGroup":
 		subject = strings.TrimPrefix(x.kind, "AWS::") + " of " + or(tag(list("Tags"), "parallelcluster:login-nodes-pool"), fmt.Sprint(x.props["Name"]))
 	case "AWS::ElasticLoadBalancingV2::Listener":
-		subject = "ElasticLoadBalancingV2::Listener on " + fmt.Sprint(x.props["Port"])
+		subject = "ElasticLoadBalancingV2::Listener on " + fmt.Sprint(x.props["Port"], " of ", bare(fmt.Sprint(x.props["LoadBalancerArn"])))
 	}
 	out.add(subject, "exists", "yes")
 	for key, v := range x.props {
@@ -208,6 +266,35 @@ func (x resource) observe(out observations, all []resource) {
 	}
 }
 
+// dashboard adds the metrics and the logs that a dashboard shows.
+func dashboard(out observations, subject, body string) {
+	var d struct {
+		Widgets []struct {
+			Type       string
+			Properties struct {
+				Title   string
+				Metrics [][]any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &d); err != nil {
+		out.add(subject, "body", err.Error())
+		return
+	}
+	for _, w := range d.Widgets {
+		if w.Type == "log" {
+			out.add(subject, "shows log "+w.Properties.Title, "yes")
+		}
+		for _, m := range w.Properties.Metrics {
+			if len(m) > 1 {
+				if _, name := m[0].(string); name {
+					out.add(subject, fmt.Sprint("shows metric ", m[0], " ", m[1]), "yes")
+				}
+			}
+		}
+	}
+}
+
 func tag(list []any, key string) string {
 	for _, t := range list {
 		if t, ok := t.(map[string]any); ok && t["Key"] == key {
@@ -218,7 +305,7 @@ func tag(list []any, key string) string {
 }
 
 // launchTemplate describes what a node is launched with, under the node's name.
-func launchTemplate(out observations, data map[string]any) {
+func launchTemplate(out observations, id string, data map[string]any) {
 	tags := map[string]string{}
 	specs, _ := data["TagSpecifications"].([]any)
 	for _, s := range specs {
@@ -234,10 +321,8 @@ func launchTemplate(out observations, data map[string]any) {
 	subject := "launch of head node"
 	if q := tags["parallelcluster:queue-name"]; q != "" {
 		subject = "launch of " + q + "/" + tags["parallelcluster:compute-resource-name"]
-	} else if p := tags["parallelcluster:login-nodes-pool"]; p != "" {
-		subject = "launch of login pool " + p
 	} else if tags["parallelcluster:node-type"] == "LoginNode" {
-		subject = "launch of a login node"
+		subject = "launch of " + id
 	}
 	for key, v := range data {
 		switch key {
@@ -258,7 +343,11 @@ func launchTemplate(out observations, data map[string]any) {
 		case "NetworkInterfaces":
 			for _, n := range v.([]any) {
 				n := n.(map[string]any)
-				name := fmt.Sprintf("interface %v/%v ", or(fmt.Sprint(n["NetworkCardIndex"]), "0"), n["DeviceIndex"])
+				card := n["NetworkCardIndex"]
+				if card == nil {
+					card = 0
+				}
+				name := fmt.Sprintf("interface %v/%v ", card, n["DeviceIndex"])
 				for k, v := range n {
 					out.add(subject, name+k, v)
 				}
@@ -309,11 +398,7 @@ func trafficRuleOf(out observations, subject, way string, r map[string]any) {
 // permissions adds the actions that a policy allows, each with its resources.
 func permissions(out observations, subject string, document any) {
 	d, _ := document.(map[string]any)
-	statements, ok := d["Statement"].([]any)
-	if !ok && d["Statement"] != nil {
-		statements = []any{d["Statement"]}
-	}
-	for _, s := range statements {
+	for _, s := range asList(d["Statement"]) {
 		s := s.(map[string]any)
 		for _, action := range texts(s["Action"]) {
 			key := fmt.Sprintf("%s: %v %s", subject, s["Effect"], action)
@@ -322,6 +407,17 @@ func permissions(out observations, subject string, document any) {
 			out[key] = strings.Join(slices.Compact(resources), " ")
 		}
 	}
+}
+
+// asList returns the items of what may be one or a list.
+func asList(v any) []any {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []any:
+		return v
+	}
+	return []any{v}
 }
 
 func texts(v any) []string {
@@ -356,7 +452,10 @@ var hashed = regexp.MustCompile(`[0-9A-F]{8}$`)
 func plainID(id string) string { return hashed.ReplaceAllString(id, "") }
 
 // A resolver turns intrinsic functions into text: ${ID}, ${ID.Attribute}.
-type resolver struct{ parameters map[string]string }
+type resolver struct {
+	parameters map[string]string
+	names      map[string]string // what Ref gives, or how to call a thing whose ID is the tool's own
+}
 
 // defaults remembers what a template's parameters are without being given.
 func (r resolver) defaults(t map[string]any) {
@@ -368,9 +467,6 @@ func (r resolver) defaults(t map[string]any) {
 	}
 }
 
-// nestedName is how CDK hands a reference to a nested stack.
-var nestedName = regexp.MustCompile(`^referencetomycluster(.*?)[0-9A-F]{8}(Ref|[A-Z][A-Za-z]*)$`)
-
 func (r resolver) reference(id, attribute string) string {
 	pseudo := map[string]string{"AWS::Region": "us-east-1", "AWS::Partition": "aws", "AWS::AccountId": "111122223333", "AWS::StackName": "mycluster", "AWS::URLSuffix": "amazonaws.com"}
 	if v, ok := pseudo[id]; ok {
@@ -379,13 +475,18 @@ func (r resolver) reference(id, attribute string) string {
 	if v, ok := r.parameters[id]; ok && attribute == "" {
 		return v
 	}
-	if m := nestedName.FindStringSubmatch(id); m != nil {
-		id = m[1]
-		if m[2] != "Ref" {
-			attribute = m[2]
+	id = plainID(id)
+	if name, ok := r.names[id]; ok {
+		if attribute == "Arn" && strings.Contains(id, "Table") {
+			return "arn:aws:dynamodb:us-east-1:111122223333:table/" + name
+		}
+		if attribute == "" || strings.HasPrefix(name, "${") {
+			return name
 		}
 	}
-	id = plainID(id)
+	if attribute == "GroupId" || attribute == "VolumeId" { // the same as Ref
+		attribute = ""
+	}
 	if attribute != "" {
 		return "${" + id + "." + attribute + "}"
 	}
@@ -416,6 +517,9 @@ func (r resolver) resolve(v any) any {
 		for _, e := range v {
 			out = append(out, r.resolve(e))
 		}
+		if len(out) > 1 && allMaps(out) { // AWS takes these in any order
+			slices.SortStableFunc(out, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		}
 		return out
 	case string:
 		return normal(v)
@@ -431,6 +535,9 @@ func (r resolver) intrinsic(name string, argument any) (any, bool) {
 		parts := texts(argument)
 		if len(parts) == 1 {
 			parts = strings.SplitN(parts[0], ".", 2)
+		}
+		if v, ok := r.parameters[parts[0]]; ok {
+			return v, true
 		}
 		return r.reference(parts[0], parts[1]), true
 	case "Fn::Join":
@@ -461,6 +568,7 @@ var accidents = []struct {
 	name    string
 }{
 	{regexp.MustCompile(`parallelcluster-[0-9a-f]{16}-v1-do-not-delete`), "BUCKET"},
+	{regexp.MustCompile(`arn:aws:s3:::mybucket\b`), "arn:aws:s3:::BUCKET"},
 	{regexp.MustCompile(`parallelcluster/3\.16\.\d+/clusters/mycluster-[0-9a-z]{16}`), "ARTIFACTS"},
 	{regexp.MustCompile(`\b3\.16\.\d+\b`), "VERSION"},
 	{regexp.MustCompile(`\b20\d{10}(\d\d)?\b`), "TIME"},
