@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench lint setup clean always
+.PHONY: build demo test bench peer lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -39,6 +39,11 @@ test: setup
 bench: setup
 	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
 	@go run ./bench
+
+# Our judgement of files, and the stacks made of them, beside the real
+# ParallelCluster's, which is installed into .cache/peer.
+peer:
+	@go run ./test/peer
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
