@@ -45,7 +45,7 @@ func run(arguments []string, out io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
 	flags.StringVar(&o.cache, "cache", ".cache/peer", "folder for the real package")
-	flags.StringVar(&o.cases, "cases", "test/cases/validator-cases.json", "file of validator cases")
+	flags.StringVar(&o.cases, "cases", "test/validatorcases/testdata/validator-cases.json", "file of validator cases")
 	flags.StringVar(&o.only, "run", "", "only files whose ID matches this expression")
 	flags.BoolVar(&o.stacks, "stacks", false, "with -run: compare the stacks of these files instead of their judgement")
 	flags.BoolVar(&o.show, "v", false, "list explained differences, too")
