@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench peer lint setup clean always
+.PHONY: build demo test bench peer validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -44,6 +44,11 @@ bench: setup
 # ParallelCluster's, which is installed into .cache/peer.
 peer:
 	@go run ./test/peer
+
+# Runs a file of validator cases, as in test/validatorcases/testdata.
+CASES ?= test/validatorcases/testdata/validator-cases.json
+validator-cases:
+	@go build -o bin/validatorcases ./test/validatorcases && bin/validatorcases $(CASES)
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -115,7 +115,7 @@ func account(c *config.Cluster) *facts.Memory {
 
 func TestClusterFileIsValidInTheAccountItIsFor(t *testing.T) {
 	c, _ := config.Parse("compute-cluster.yaml", []byte(read(t, "config/compute-cluster.yaml")))
-	for _, p := range validate.Run(t.Context(), c, account(c), validate.Options{ClusterName: "sbo-parallelcluster-20241215", Region: "us-east-1"}) {
+	for _, p := range validate.Cluster(t.Context(), c, account(c), validate.Options{ClusterName: "sbo-parallelcluster-20241215", Region: "us-east-1"}).All() {
 		if p.Level == config.Error {
 			t.Error(p)
 		} else {

@@ -137,19 +137,27 @@ func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster,
 	}
 	c, problems := config.Parse(r.File, r.Configuration)
 	if p, malformed := problems.Malformed(); malformed {
-		return nil, nil, nil, reject(ErrorBody{Message: "Bad Request: " + p.String()}, problems)
+		return nil, nil, nil, reject(ErrorBody{Message: strings.TrimSpace("Bad Request: " + p.Message + " " + p.Hint)}, problems)
 	}
-	if len(problems.At(config.Error)) > 0 {
+	if len(problems.Shape()) > 0 {
 		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: schemaMessages(problems)}, problems)
 	}
 	if c.Region == "" {
 		c.Region = o.Region
 	}
+	if late := problems.Late(); len(late) > 0 {
+		return nil, nil, nil, reject(ErrorBody{Message: strings.TrimSuffix(invalidConfiguration, ".") + ": " + late[0].String()}, problems)
+	}
+	report := validate.Cluster(ctx, c, o.Facts, validate.Options{ClusterName: r.Name, Region: o.Region, Suppress: suppress})
+	if len(report.Aborted) > 0 {
+		body := ErrorBody{Message: strings.TrimSuffix(invalidConfiguration, ".") + ": " + report.Aborted[0].String()}
+		return nil, nil, nil, reject(body, append(problems, report.All()...))
+	}
 	source, err := facts.Override(o.Facts, c.DevSettings.InstanceTypesData)
 	if err != nil {
-		return nil, nil, nil, badRequest("DevSettings/InstanceTypesData: %s", err)
+		return nil, nil, nil, err
 	}
-	problems = append(problems, validate.Run(ctx, c, source, validate.Options{ClusterName: r.Name, Region: o.Region, Suppress: suppress})...)
+	problems = append(problems, report.Found...)
 	messages := validationMessages(problems)
 	if len(problems.At(level)) > 0 {
 		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: messages}, problems)
@@ -163,7 +171,7 @@ const invalidConfiguration = "Invalid cluster configuration."
 // the interface has it: a list of pairs of a section and what is wrong with it.
 func schemaMessages(problems config.Problems) []ValidationMessage {
 	sections := map[string][]string{}
-	for _, p := range problems.At(config.Error) {
+	for _, p := range problems.Shape() {
 		section, _, _ := strings.Cut(p.Path, ".")
 		section, _, _ = strings.Cut(section, "[")
 		if section == "" {

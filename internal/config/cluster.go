@@ -79,7 +79,7 @@ type HeadRootVolume struct {
 type RootVolume struct {
 	Size       *int   `update:"UNSUPPORTED" implied:"size of the AMI" doc:"GiB."`
 	Encrypted  bool   `default:"true" update:"UNSUPPORTED" doc:"Encrypts the volume with the account's default key."`
-	VolumeType string `default:"gp3" oneof:"standard io1 io2 gp2 st1 sc1 gp3" update:"UNSUPPORTED" doc:"EBS volume type."`
+	VolumeType string `default:"gp3" update:"UNSUPPORTED" doc:"EBS volume type: gp3, gp2, io1, io2, st1, sc1 or standard."`
 	Iops       *int   `update:"UNSUPPORTED" implied:"3000 for gp3, 100 for io1 and io2" doc:"I/O operations per second."`
 	Throughput *int   `update:"UNSUPPORTED" implied:"125 for gp3" doc:"MiB/s."`
 }
@@ -91,7 +91,7 @@ type EphemeralVolume struct {
 
 // Dcv is a remote desktop.
 type Dcv struct {
-	Enabled    bool   `req:"yes" update:"UNSUPPORTED" doc:"Turns it on."`
+	Enabled    bool   `req:"late" update:"UNSUPPORTED" doc:"Turns it on."`
 	Port       int    `default:"8443" update:"UNSUPPORTED" doc:"TCP port of the server."`
 	AllowedIps string `default:"0.0.0.0/0" match:"source" update:"SUPPORTED" doc:"Addresses that may connect: a CIDR block or a prefix list."`
 }
@@ -167,7 +167,7 @@ type HeadImds struct {
 
 // A NodeImage overrides the cluster's AMI.
 type NodeImage struct {
-	CustomAmi string `req:"yes" match:"ami" update:"UNSUPPORTED" implied:"Image.CustomAmi, else the official AMI" doc:"AMI to boot."`
+	CustomAmi string `req:"late" match:"ami" update:"UNSUPPORTED" implied:"Image.CustomAmi, else the official AMI" doc:"AMI to boot."`
 }
 
 // A Tag is a key with a value.

@@ -40,13 +40,19 @@ func parseCluster(data []byte, ours bool) (*Cluster, Problems) {
 	c := &Cluster{doc: doc}
 	d.section(reflect.ValueOf(c).Elem(), doc.Root, "", Pos{1, 1})
 	c.imply()
+	return c, d.inOrder()
+}
+
+// inOrder returns what was found, in the order of the file.
+func (d *decoder) inOrder() Problems {
+	d.found = append(d.found, d.late...)
 	slices.SortStableFunc(d.found, func(a, b Problem) int {
 		if a.Pos.Line != b.Pos.Line {
 			return a.Pos.Line - b.Pos.Line
 		}
 		return a.Pos.Column - b.Pos.Column
 	})
-	return c, d.found
+	return d.found
 }
 
 // Document returns what the user wrote, or nil for a cluster that was not parsed.
@@ -54,12 +60,14 @@ func (c *Cluster) Document() *Document { return c.doc }
 
 // Pos returns the place of a key in the file, or of the nearest section around
 // it that the file has.
-func (c *Cluster) Pos(path string) Pos {
-	if c.doc == nil {
+func (c *Cluster) Pos(path string) Pos { return c.doc.pos(path) }
+
+func (doc *Document) pos(path string) Pos {
+	if doc == nil {
 		return Pos{}
 	}
 	for path != "" {
-		if p, ok := c.doc.at[path]; ok {
+		if p, ok := doc.at[path]; ok {
 			return p
 		}
 		cut := strings.LastIndexAny(path, ".[")
@@ -69,11 +77,13 @@ func (c *Cluster) Pos(path string) Pos {
 }
 
 // Has says whether the file has the key, whatever its implied value.
-func (c *Cluster) Has(path string) bool {
-	if c.doc == nil {
+func (c *Cluster) Has(path string) bool { return c.doc.has(path) }
+
+func (doc *Document) has(path string) bool {
+	if doc == nil {
 		return false
 	}
-	_, ok := c.doc.at[path]
+	_, ok := doc.at[path]
 	return ok
 }
 
@@ -83,12 +93,19 @@ type decoder struct {
 	validator string
 	ours      bool // the file is one that Marshal wrote: only its shape is checked
 	found     Problems
+	late      Problems // kept apart, since rules run for sections that have no others
 	visited   int
 }
 
 func (d *decoder) errorf(path string, pos Pos, hint, format string, args ...any) {
 	d.found = append(d.found, Problem{
 		Level: Error, Validator: d.validator, Path: path, Pos: pos, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+func (d *decoder) latef(path string, pos Pos, hint, format string, args ...any) {
+	d.late = append(d.late, Problem{
+		Level: Error, Validator: d.validator, Path: path, Pos: pos, Message: fmt.Sprintf(format, args...), Hint: hint, Late: true,
 	})
 }
 
@@ -112,7 +129,10 @@ func (d *decoder) section(v reflect.Value, n *Node, path string, pos Pos) {
 		value, keyPos := lookup(n, f.name)
 		switch {
 		case value == nil:
-			if n != nil && f.required {
+			switch {
+			case n != nil && f.late:
+				d.latef(at, pos, "", "%s is missing", f.name)
+			case n != nil && f.required:
 				d.errorf(at, pos, "", "%s is missing", f.name)
 			}
 			setDefault(fv, f)
@@ -130,6 +150,7 @@ func (d *decoder) section(v reflect.Value, n *Node, path string, pos Pos) {
 	}
 	if n != nil && !d.ours && len(d.found) == before {
 		d.rules(v.Addr().Interface(), n, path, pos)
+		d.imageRules(v.Addr().Interface(), path, pos)
 	}
 }
 

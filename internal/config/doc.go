@@ -11,6 +11,7 @@
 // name, and the field's tags say what else there is to know about it:
 //
 //	req:"yes"        its section can't be read without it
+//	req:"late"       no cluster can be made without it, though the shape is right
 //	default:"10"     value when the key is absent
 //	implied:"…"      the same in words, where it depends on other keys (implied.go)
 //	oneof:"a b c"    allowed values

@@ -38,6 +38,8 @@ var patterns = map[string]pattern{
 	"secret":      pat(`^arn:.*:(secretsmanager:.*:.*:secret:|ssm:.*:.*:parameter/).*$`, "the ARN of a secret"),
 	"dbsecret":    pat(`^arn:.*:secret`, "the ARN of a secret"),
 	"dbname":      pat(`^[0-9a-z_]+$`, "small letters, digits and underscores"),
+	"parent":      pat(`^ami|^arn`, "an AMI ID, or the ARN of an image"),
+	"regions":     pat(`^[a-z0-9-]+(,[a-z0-9-]+)*$`, "regions with commas between"),
 	"weekly":      pat(`^[1-7]:([01]\d|2[0-3]):[0-5]\d$`, "d:HH:MM, with the day from 1 (Monday) to 7"),
 	"daily":       pat(`^([01]\d|2[0-3]):[0-5]\d$`, "HH:MM"),
 	"line":        pat(`^[^\x{0}\x{85}\x{2028}\x{2029}\r\n]+$`, "one line of text"),

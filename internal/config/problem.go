@@ -67,6 +67,9 @@ type Problem struct {
 	Pos       Pos    // zero where the file has no such key
 	Message   string // what is wrong, quoting the value
 	Hint      string // what to do about it; may be empty
+	// Late says that the document has the right shape as such, but no cluster can be
+	// made of it. Commands answer with the message of the first such problem alone.
+	Late bool
 }
 
 // String returns the problem on one line, with its place first.
@@ -106,6 +109,22 @@ func (ps Problems) At(least Level) Problems {
 		}
 	}
 	return out
+}
+
+// Late returns the late ones among the problems, see [Problem].
+func (ps Problems) Late() Problems {
+	var out Problems
+	for _, p := range ps {
+		if p.Late {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Shape returns the errors in the shape of a document: all but the late ones.
+func (ps Problems) Shape() Problems {
+	return slices.DeleteFunc(ps.At(Error), func(p Problem) bool { return p.Late })
 }
 
 // Malformed returns the problem of a document that could not be read as a YAML

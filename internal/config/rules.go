@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,10 @@ func (d *decoder) rules(section any, n *Node, path string, pos Pos) {
 		exclude("InstanceProfile", "AdditionalIamPolicies")
 		exclude("InstanceRole", "S3Access")
 		exclude("InstanceProfile", "S3Access")
+	case *BuildIam:
+		exclude("InstanceRole", "InstanceProfile")
+		exclude("InstanceRole", "AdditionalIamPolicies")
+		exclude("InstanceProfile", "AdditionalIamPolicies")
 	case *CustomAction:
 		switch {
 		case n.Get("Script") != nil && n.Get("Sequence") != nil:
@@ -41,6 +46,11 @@ func (d *decoder) rules(section any, n *Node, path string, pos Pos) {
 			d.errorf(path, pos, "add Script, or Sequence with several", "no script is given")
 		case n.Get("Args") != nil && n.Get("Sequence") != nil:
 			d.errorf(join(path, "Args"), at("Args"), "put Args beside each Script of the Sequence", "Args belongs to Script")
+		}
+	case *HeadRootVolume:
+		// A queue's volume has no such rule: EC2 refuses what it does not know.
+		if kinds := volumeTypes; !slices.Contains(kinds, s.VolumeType) {
+			d.errorf(join(path, "VolumeType"), at("VolumeType"), "", "%s is not one of %s", quote(s.VolumeType), strings.Join(kinds, ", "))
 		}
 	case *Cluster:
 		d.tags("Tags", s.Tags, at("Tags"))
@@ -96,6 +106,8 @@ func (d *decoder) rules(section any, n *Node, path string, pos Pos) {
 	}
 }
 
+var volumeTypes = []string{"standard", "io1", "io2", "gp2", "st1", "sc1", "gp3"}
+
 // onlyBeside reports keys that can't stand beside one that names something existing.
 func (d *decoder) onlyBeside(key string, n *Node, path string, allowed ...string) {
 	for _, e := range n.Entries {
@@ -109,11 +121,15 @@ func (d *decoder) onlyBeside(key string, n *Node, path string, allowed ...string
 // ToolTagPrefix starts the keys of tags that are the tool's own.
 const ToolTagPrefix = "parallelcluster:"
 
+func reservedTag(key string) bool {
+	return strings.HasPrefix(key, ToolTagPrefix) && key != ToolTagPrefix+"custom_resource"
+}
+
 func (d *decoder) tags(path string, tags []Tag, pos Pos) {
 	seen := map[string]bool{}
 	for i, t := range tags {
 		at := fmt.Sprintf("%s[%d].Key", path, i)
-		if strings.HasPrefix(t.Key, ToolTagPrefix) && t.Key != ToolTagPrefix+"custom_resource" {
+		if reservedTag(t.Key) {
 			d.errorf(at, d.doc.at[at], "choose another key", "tag keys that start with %s are reserved", ToolTagPrefix)
 		}
 		if seen[t.Key] {
@@ -131,7 +147,6 @@ func (d *decoder) clusterRules(c *Cluster, n *Node) {
 		"AdditionalPackages.IntelSoftware.IntelHpcPlatform": c.AdditionalPackages.IntelSoftware.IntelHpcPlatform,
 		"HeadNode.CustomActions.OnNodeUpdated":              c.HeadNode.CustomActions.OnNodeUpdated != nil,
 		"DirectoryService":                                  c.DirectoryService != nil,
-		"LoginNodes":                                        c.LoginNodes != nil,
 	} {
 		if given {
 			d.errorf(path, d.doc.at[path], "remove it, or use slurm", "%s does not go with the scheduler awsbatch", path)
@@ -169,7 +184,7 @@ func (d *decoder) storageRules(s *SharedStorage, n *Node, path string, at func(s
 	switch s.StorageType {
 	case FsxOpenZfs, FsxOntap, FileCache:
 		if n.Get(own) == nil {
-			d.errorf(join(path, own), at("StorageType"), "", "%s is missing", own)
+			d.latef(join(path, own), at("StorageType"), "", "%s is missing", own)
 		}
 	}
 }

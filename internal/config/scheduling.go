@@ -72,7 +72,7 @@ type SlurmQueue struct {
 	CustomActions             CustomActions              `update:"QUEUE_UPDATE_STRATEGY" below:"*=QUEUE_UPDATE_STRATEGY" doc:"Scripts of the user that the nodes run."`
 	Iam                       NodeIam                    `update:"SUPPORTED" below:"InstanceProfile=COMPUTE_FLEET_STOP" doc:"Permissions of the nodes."`
 	Image                     NodeImage                  `update:"QUEUE_UPDATE_STRATEGY" below:"*=QUEUE_UPDATE_STRATEGY" doc:"AMI of the queue."`
-	ComputeResources          []ComputeResource          `req:"yes" id:"Name" update:"RESIZE_UPDATE_STRATEGY_ON_REMOVE" doc:"Groups of equal nodes."`
+	ComputeResources          []ComputeResource          `req:"late" id:"Name" update:"RESIZE_UPDATE_STRATEGY_ON_REMOVE" doc:"Groups of equal nodes."`
 }
 
 // HealthChecks run before a job.
@@ -228,7 +228,7 @@ type AwsBatchSettings struct{}
 type AwsBatchQueue struct {
 	Name             string                 `req:"yes" update:"UNSUPPORTED" doc:"Name of the queue."`
 	CapacityType     string                 `default:"ONDEMAND" oneof:"ONDEMAND SPOT CAPACITY_BLOCK" update:"QUEUE_UPDATE_STRATEGY" doc:"How instances are bought."`
-	ComputeResources []BatchComputeResource `req:"yes" items:"1..1" id:"Name" update:"COMPUTE_FLEET_STOP" doc:"The compute environment."`
+	ComputeResources []BatchComputeResource `req:"late" items:"1..1" id:"Name" update:"COMPUTE_FLEET_STOP" doc:"The compute environment."`
 	Networking       BatchNetworking        `req:"yes" update:"COMPUTE_FLEET_STOP" doc:"Subnet and security groups."`
 }
 

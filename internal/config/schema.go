@@ -17,6 +17,7 @@ type field struct {
 	kind     valueKind
 	pointer  bool
 	required bool
+	late     bool   // required, but of a cluster only; see Problem.Late
 	dflt     string // text of the default; see hasDflt
 	hasDflt  bool
 	implied  string
@@ -119,7 +120,7 @@ func readFields(t reflect.Type) []*field {
 func readField(sf reflect.StructField, in reflect.Type) *field {
 	f := &field{
 		name: sf.Name, index: sf.Index, typ: sf.Type,
-		required: sf.Tag.Get("req") != "", implied: sf.Tag.Get("implied"),
+		required: sf.Tag.Get("req") != "", late: sf.Tag.Get("req") == "late", implied: sf.Tag.Get("implied"),
 		oneOf: strings.Fields(sf.Tag.Get("oneof")), match: sf.Tag.Get("match"),
 		id: sf.Tag.Get("id"), update: Policy(sf.Tag.Get("update")), since: sf.Tag.Get("since"),
 		only: sf.Tag.Get("only"), doc: sf.Tag.Get("doc"),

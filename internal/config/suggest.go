@@ -19,11 +19,22 @@ var retired = map[string]string{
 func (d *decoder) unknown(section reflect.Type, e Entry, path string) {
 	at := join(path, e.Key)
 	d.doc.at[at] = e.KeyPos
-	d.errorf(at, e.KeyPos, suggestion(section, e.Key, at), "%s is not a key of %s", quote(e.Key), sectionName(path))
+	d.errorf(at, e.KeyPos, suggestion(d.root(), section, e.Key, at), "%s is not a key of %s", quote(e.Key), d.sectionName(path))
 }
 
-func sectionName(path string) string {
-	if path == "" {
+// root returns the type of the file's top level.
+func (d *decoder) root() reflect.Type {
+	if d.validator == ImageSchemaValidator {
+		return reflect.TypeFor[ImageFile]()
+	}
+	return reflect.TypeFor[Cluster]()
+}
+
+func (d *decoder) sectionName(path string) string {
+	switch {
+	case path == "" && d.validator == ImageSchemaValidator:
+		return "an image file"
+	case path == "":
 		return "a cluster file"
 	}
 	return plainPath(path)
@@ -49,7 +60,7 @@ func plainPath(path string) string {
 
 // suggestion says what the user may have meant: a retired key, a key of the
 // section that is spelled much like it, or one of the same name nearby.
-func suggestion(section reflect.Type, key, at string) string {
+func suggestion(root, section reflect.Type, key, at string) string {
 	if advice, ok := retired[plainPath(at)]; ok {
 		return advice
 	}
@@ -63,7 +74,7 @@ func suggestion(section reflect.Type, key, at string) string {
 	if under := findBelow(section, key, 3); under != "" {
 		return "did you mean " + under + "?"
 	}
-	if above := enclosing(at, key); above != "" {
+	if above := enclosing(root, at, key); above != "" {
 		return "it is a key of " + above + "; check the indentation"
 	}
 	if len(names) == 0 {
@@ -109,13 +120,13 @@ func findBelow(t reflect.Type, key string, depth int) string {
 }
 
 // enclosing returns the section around the path that has a key of that name.
-func enclosing(at, key string) string {
+func enclosing(root reflect.Type, at, key string) string {
 	parts := strings.Split(plainPath(at), ".")
 	type level struct {
 		path string
 		typ  reflect.Type
 	}
-	levels := []level{{"the file's top level", reflect.TypeFor[Cluster]()}}
+	levels := []level{{"the file's top level", root}}
 	for i, part := range parts[:len(parts)-1] {
 		fields := fieldsOf(levels[i].typ)
 		j := slices.IndexFunc(fields, func(f *field) bool { return f.name == strings.TrimSuffix(part, "[]") })

@@ -11,14 +11,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A Source answers questions about one account in one region. Implementations
 // are safe for concurrent use and may remember answers for as long as they live,
 // so a Source should not outlive a command by much.
 //
-// What does not exist is an *Error for which [NotFound] holds.
+// What does not exist is an *Error for which [NotFound] holds. What a source
+// can't answer because it asks nobody is [ErrOffline].
 type Source interface {
+	// Ahead says what is going to be asked, so that a source may get all of a kind
+	// at once. Its answers, errors too, are those of the questions themselves.
+	Ahead(ctx context.Context, q Questions)
+
 	// InstanceTypes describes types. Those that EC2 does not know are missing in
 	// the answer.
 	InstanceTypes(ctx context.Context, names []string) (map[string]InstanceType, error)
@@ -39,19 +45,29 @@ type Source interface {
 	// OfficialImage returns the newest official AMI for an operating system and
 	// architecture.
 	OfficialImage(ctx context.Context, q ImageQuery) (Image, error)
+	// BuilderImage returns the ID of the AMI behind an ARN of EC2 Image Builder.
+	BuilderImage(ctx context.Context, arn string) (string, error)
 
 	PlacementGroup(ctx context.Context, name string) (PlacementGroup, error)
 	Reservation(ctx context.Context, id string) (Reservation, error)
+	// ReservationGroup describes a resource group of capacity reservations.
+	ReservationGroup(ctx context.Context, arn string) (ReservationGroup, error)
+	NetworkInterface(ctx context.Context, id string) (NetworkInterface, error)
 	Volume(ctx context.Context, id string) (Volume, error)
 	VolumeSnapshot(ctx context.Context, id string) (VolumeSnapshot, error)
 	// TrialLaunch asks EC2 whether it would launch. Nil means that it would.
 	TrialLaunch(ctx context.Context, l Launch) error
+	// BatchTypes returns what AWS Batch takes as instance types in the region:
+	// types, families and optimal; nothing if that can't be found out.
+	BatchTypes(ctx context.Context) ([]string, error)
 
 	EFS(ctx context.Context, id string) (EFS, error)
 	FSx(ctx context.Context, id string) (FSx, error)
 	FSxVolume(ctx context.Context, id string) (FSx, error)
 	FileCache(ctx context.Context, id string) (FSx, error)
 	FSxBackup(ctx context.Context, id string) error
+	// Key asks whether a KMS key can be described.
+	Key(ctx context.Context, id string) error
 
 	Role(ctx context.Context, name string) error
 	InstanceProfile(ctx context.Context, name string) error
@@ -69,6 +85,14 @@ type Source interface {
 	HostedZone(ctx context.Context, id string) (HostedZone, error)
 }
 
+// Questions are what is going to be asked of a [Source], by kind.
+type Questions struct {
+	Types, Subnets, Groups, Images, Reservations, Volumes, Snapshots, Interfaces []string
+}
+
+// ErrOffline is the answer of a source that would have to ask AWS, and may not.
+var ErrOffline = errors.New("AWS is not asked")
+
 // An Error is an answer of AWS that is no.
 type Error struct {
 	Code    string // AWS's code, such as InvalidSubnetID.NotFound
@@ -82,6 +106,22 @@ func (e *Error) Error() string {
 		return e.Code
 	}
 	return e.Message
+}
+
+// NewError returns the error of a code of AWS.
+func NewError(code, message string) *Error {
+	e := &Error{Code: code, Message: message}
+	if message == "" || message == "UnknownError" {
+		e.Message = code
+	}
+	switch {
+	case strings.Contains(code, "NotFound"), strings.HasPrefix(code, "NoSuch"), code == "404",
+		code == "InvalidPlacementGroup.Unknown", strings.HasSuffix(code, ".Malformed"):
+		e.Missing = true
+	case strings.Contains(code, "AccessDenied"), strings.Contains(code, "Unauthorized"), code == "Forbidden", code == "403":
+		e.Denied = true
+	}
+	return e
 }
 
 // NotFound says whether the error means that something does not exist.
@@ -181,6 +221,22 @@ type Reservation struct {
 	Total          int
 	Type           string // default or capacity-block
 	PlacementGroup string // ARN
+	// Requested is how many instances were asked for in all, where the reservation
+	// grows to that number in steps; else 0.
+	Requested int
+}
+
+// A ReservationGroup is a resource group.
+type ReservationGroup struct {
+	Pool         bool // it is of the type of capacity reservation pools
+	Reservations []string
+}
+
+// A NetworkInterface of a VPC.
+type NetworkInterface struct {
+	ID     string
+	VPC    string
+	Groups []string
 }
 
 // A Volume of EBS.

@@ -149,7 +149,7 @@ func Gather(ctx context.Context, src Source, c *config.Cluster) (Snapshot, []err
 			return err
 		})
 	}
-	for _, id := range imageIDs(c) {
+	for _, id := range ImageIDs(c) {
 		ask("image "+id, func() error {
 			v, err := src.Image(ctx, id)
 			keep(func() { s.Images[id] = v })
@@ -200,8 +200,8 @@ func Gather(ctx context.Context, src Source, c *config.Cluster) (Snapshot, []err
 	return s, errs
 }
 
-// imageIDs returns the AMIs that a file names, sorted.
-func imageIDs(c *config.Cluster) []string {
+// ImageIDs returns the AMIs that a file names, sorted.
+func ImageIDs(c *config.Cluster) []string {
 	set := map[string]bool{c.Image.CustomAmi: true, c.HeadNode.Image.CustomAmi: true}
 	for _, q := range c.Scheduling.SlurmQueues {
 		set[q.Image.CustomAmi] = true

@@ -1,248 +1,475 @@
 package validate
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"regexp"
+	"maps"
 	"slices"
-	"strings"
+	"sync"
 
 	"pcluster/internal/config"
+	"pcluster/internal/facts"
+	"pcluster/internal/facts/catalog"
 )
 
-var clusterRules = []rule{
-	{"RegionValidator", regionKnown},
-	{"ClusterNameValidator", clusterName},
-	{"NameValidator", names},
-	{"DuplicateNameValidator", duplicateNames},
-	{"MaxCountValidator", counts},
-	{"SchedulerOsValidator", schedulerOS},
-	{"SchedulerDisableSudoAccessForDefaultUserValidator", batchSudo},
-	{"HeadNodeImdsValidator", batchImds},
-	{"AwsBatchFsxValidator", batchFSx},
-	{"IntelHpcOsValidator", intelOS},
-	{"FeatureRegionValidator", regionFeatures},
-	{"ComputeResourceTagsValidator", tags},
-	{"DcvValidator", dcv},
+// Cluster returns what is wrong with a cluster file that has the right shape.
+func Cluster(ctx context.Context, c *config.Cluster, src facts.Source, o Options) Report {
+	e := &env{ctx: ctx, src: src, o: o, c: c, pos: c.Pos}
+	if more, err := facts.Override(src, c.DevSettings.InstanceTypesData); err == nil {
+		e.src = more
+	} else {
+		const path = "DevSettings.InstanceTypesData"
+		return Report{Aborted: config.Problems{{Level: config.Error, Path: path, Pos: c.Pos(path), Message: err.Error()}}}
+	}
+	src.Ahead(ctx, questions(c))
+	aborted, missing := e.look()
+	var p plan
+	e.order(&p)
+	found, unanswered := run(ctx, &p, e)
+	return Report{Found: found, Aborted: aborted, Unanswered: unanswered, missing: missing}
 }
 
-// region is a region's name, or that of a partition's.
-var region = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d+$`)
-
-func regionKnown(k *check) {
-	if k.o.Region != "" && !region.MatchString(k.o.Region) {
-		k.errorf("Region", "%q is not a region", k.o.Region)
-	}
-}
-
-var clusterNamePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
-
-func clusterName(k *check) {
-	name, most := k.o.ClusterName, 60
-	s := k.c.Scheduling.SlurmSettings
-	if s.Database != nil || s.ExternalSlurmdbd != nil {
-		most = 40
-	}
-	switch {
-	case name == "":
-	case !clusterNamePattern.MatchString(name):
-		k.errorf("", "the cluster name %q has to be a letter, followed by letters, digits and hyphens", name)
-	case len(name) > most && most == 40:
-		k.errorf("", "the cluster name %q has %d characters, but with accounting at most 40 are possible", name, len(name))
-	case len(name) > most:
-		k.errorf("", "the cluster name %q has %d characters, but at most 60 are possible", name, len(name))
-	}
-}
-
-var namePattern = regexp.MustCompile(`^[a-z][a-z0-9\-]*$`)
-
-func names(k *check) {
-	try := func(path, name string) {
-		path += ".Name"
-		if !namePattern.MatchString(name) {
-			k.errorf(path, "the name %q has to be a small letter, followed by small letters, digits and hyphens", name)
-		}
-		if len(name) > 25 {
-			k.errorf(path, "the name %q has %d characters, more than 25", name, len(name))
-		}
-		if name == "default" {
-			k.errorf(path, "default can't be a name: Slurm uses the word itself")
-		}
-	}
-	k.queues(func(path string, q *config.SlurmQueue) { try(path, q.Name) })
-	k.resources(func(r resource) { try(r.path, r.Name) })
-	k.pools(func(path string, p *config.LoginPool) { try(path, p.Name) })
-}
-
-func duplicateNames(k *check) {
-	try := func(what string, list []string, at func(i int) string) {
-		seen := map[string]bool{}
-		for i, n := range list {
-			if n != "" && seen[n] {
-				k.errorf(at(i), "%s %s stands twice in the file", what, n)
-			}
-			seen[n] = true
-		}
-	}
-	of := func(n int, name func(i int) string) (out []string) {
-		for i := range n {
-			out = append(out, name(i))
-		}
-		return out
-	}
-	queues := k.c.Scheduling.SlurmQueues
-	try("the queue", of(len(queues), func(i int) string { return queues[i].Name }), func(i int) string { return fmt.Sprintf("Scheduling.SlurmQueues[%d].Name", i) })
-	k.queues(func(path string, q *config.SlurmQueue) {
-		try("the compute resource", of(len(q.ComputeResources), func(i int) string { return q.ComputeResources[i].Name }),
-			func(i int) string { return fmt.Sprintf("%s.ComputeResources[%d].Name", path, i) })
-	})
-	if k.c.LoginNodes != nil {
-		pools := k.c.LoginNodes.Pools
-		try("the pool", of(len(pools), func(i int) string { return pools[i].Name }), func(i int) string { return fmt.Sprintf("LoginNodes.Pools[%d].Name", i) })
-	}
-	storage := k.c.SharedStorage
-	try("the storage", of(len(storage), func(i int) string { return storage[i].Name }), func(i int) string { return fmt.Sprintf("SharedStorage[%d].Name", i) })
-	try("the storage", of(len(storage), func(i int) string { return storage[i].ExistingID() }), func(i int) string { return fmt.Sprintf("SharedStorage[%d]", i) })
-}
-
-func counts(k *check) {
-	const most = 50
-	if n := len(k.c.Scheduling.SlurmQueues); n > most {
-		k.errorf("Scheduling.SlurmQueues", "a cluster can have %d queues, not %d", most, n)
-	}
-	total := 0
-	k.queues(func(path string, q *config.SlurmQueue) {
-		n := len(q.ComputeResources)
-		total += n
-		if n > most {
-			k.errorf(path+".ComputeResources", "a queue can have %d compute resources, not %d", most, n)
-		}
-	})
-	if total > most {
-		k.errorf("Scheduling.SlurmQueues", "a cluster can have %d compute resources in all, not %d", most, total)
-	}
-}
-
-func schedulerOS(k *check) {
-	if os := k.c.Image.Os; k.c.Scheduling.Scheduler == config.AWSBatch && os != "alinux2" && os != "alinux2023" {
-		k.errorf("Image.Os", "the scheduler awsbatch runs on alinux2 and alinux2023, not on %s", os)
-	}
-}
-
-func batchSudo(k *check) {
-	if k.c.Scheduling.Scheduler == config.AWSBatch && k.c.DeploymentSettings.DisableSudoAccessForDefaultUser {
-		k.errorf("DeploymentSettings.DisableSudoAccessForDefaultUser", "the scheduler awsbatch needs sudo for the default user")
-	}
-}
-
-func batchImds(k *check) {
-	if k.c.Scheduling.Scheduler == config.AWSBatch && k.c.HeadNode.Imds.Secured {
-		k.errorf("HeadNode.Imds.Secured", "the scheduler awsbatch needs the metadata service for all users")
-		k.hint("set HeadNode.Imds.Secured to false")
-	}
-}
-
-func batchFSx(k *check) {
-	k.storages(func(path string, s *config.SharedStorage) {
-		if k.c.Scheduling.Scheduler == config.AWSBatch && isFSx(s) {
-			k.errorf(path, "FSx does not go with the scheduler awsbatch")
-		}
-	})
-}
-
-func intelOS(k *check) {
-	if k.c.AdditionalPackages.IntelSoftware.IntelHpcPlatform {
-		k.errorf("AdditionalPackages.IntelSoftware.IntelHpcPlatform", "no supported operating system has the Intel HPC platform any more")
-		k.hint("remove it")
-	}
-}
-
-// absent says in which regions, by the start of their names, a feature is missing.
-var absent = map[string][]string{
-	"awsbatch": {"ap-northeast-3", "us-iso"}, "DCV": {"us-iso"}, config.FsxLustre: {"us-isob"},
-	config.FileCache: {"us-iso"}, config.FsxOntap: {"us-iso"}, config.FsxOpenZfs: {"us-iso"}, config.CapacityBlock: {"us-iso"},
-}
-
-func regionFeatures(k *check) {
-	try := func(path, feature string) {
-		for _, prefix := range absent[feature] {
-			if k.o.Region != "" && strings.HasPrefix(k.o.Region, prefix) {
-				k.errorf(path, "%s is not available in %s", feature, k.o.Region)
+// questions returns what the checks of a file are going to ask.
+func questions(c *config.Cluster) facts.Questions {
+	q := facts.Questions{Types: facts.Names(c), Subnets: facts.SubnetIDs(c), Images: facts.ImageIDs(c)}
+	groups := map[string]bool{}
+	add := func(lists ...[]string) {
+		for _, l := range lists {
+			for _, id := range l {
+				groups[id] = true
 			}
 		}
 	}
-	try("Scheduling.Scheduler", k.c.Scheduling.Scheduler)
-	if k.c.HeadNode.Dcv.Enabled {
-		try("HeadNode.Dcv", "DCV")
+	add(c.HeadNode.Networking.SecurityGroups, c.HeadNode.Networking.AdditionalSecurityGroups)
+	reservations := map[string]bool{}
+	for i := range c.Scheduling.SlurmQueues {
+		queue := &c.Scheduling.SlurmQueues[i]
+		add(queue.Networking.SecurityGroups, queue.Networking.AdditionalSecurityGroups)
+		for j := range queue.ComputeResources {
+			if t := queue.ReservationOf(&queue.ComputeResources[j]); t != nil && t.CapacityReservationId != "" {
+				reservations[t.CapacityReservationId] = true
+			}
+		}
 	}
-	k.queues(func(path string, q *config.SlurmQueue) { try(path+".CapacityType", q.CapacityType) })
-	k.storages(func(path string, s *config.SharedStorage) { try(path+".StorageType", s.StorageType) })
+	for i := range c.Scheduling.AwsBatchQueues {
+		n := c.Scheduling.AwsBatchQueues[i].Networking
+		add(n.SecurityGroups, n.AdditionalSecurityGroups)
+	}
+	if c.LoginNodes != nil {
+		for _, p := range c.LoginNodes.Pools {
+			add(p.Networking.SecurityGroups, p.Networking.AdditionalSecurityGroups)
+		}
+	}
+	if v := c.DeploymentSettings.LambdaFunctionsVpcConfig; v != nil {
+		add(v.SecurityGroupIds)
+		q.Subnets = append(q.Subnets, v.SubnetIds...)
+	}
+	for i := range c.SharedStorage {
+		if s := &c.SharedStorage[i]; s.StorageType == config.Ebs {
+			if id := s.EbsSettings.VolumeId; id != "" {
+				q.Volumes = append(q.Volumes, id)
+			}
+			if id := s.EbsSettings.SnapshotId; id != "" {
+				q.Snapshots = append(q.Snapshots, id)
+			}
+		}
+	}
+	q.Groups, q.Reservations = slices.Sorted(maps.Keys(groups)), slices.Sorted(maps.Keys(reservations))
+	return q
 }
 
-func tags(k *check) {
-	keys := func(list []config.Tag) map[string]bool {
-		out := map[string]bool{}
-		for _, t := range list {
-			if !strings.HasPrefix(t.Key, config.ToolTagPrefix) {
-				out[t.Key] = true
-			}
+// env is what all checks of a run share.
+type env struct {
+	ctx context.Context
+	src facts.Source
+	o   Options
+	pos func(path string) config.Pos
+
+	c   *config.Cluster   // of a cluster file
+	img *config.ImageFile // of an image file
+
+	types    map[string]facts.InstanceType // those that EC2 knows
+	offered  map[string]bool               // nil if not known
+	subnets  map[string]facts.Subnet       // those that EC2 knows
+	official facts.Image                   // AMI of nodes that have none of their own
+	noImage  error                         // why there is no official
+}
+
+// look asks what most checks rest on, and returns what they can't do without, also
+// by name.
+func (e *env) look() (aborted config.Problems, gone []string) {
+	c := e.c
+	var (
+		mu sync.Mutex
+		wg sync.WaitGroup
+	)
+	abort := func(name, path, hint, format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		if name != "" {
+			gone = append(gone, name)
 		}
-		return out
+		aborted = append(aborted, config.Problem{Level: config.Error, Path: path, Pos: e.pos(path), Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
-	cluster := keys(k.c.Tags)
-	k.resources(func(r resource) {
-		queue, own := keys(r.queue.Tags), keys(r.Tags)
-		levels := map[string][]string{} // places of a tag → tags
-		all := map[string]bool{}
-		for _, set := range []map[string]bool{cluster, queue, own} {
-			for key := range set {
-				all[key] = true
+	e.subnets = map[string]facts.Subnet{}
+	missing := map[string]error{}
+	for _, id := range facts.SubnetIDs(c) {
+		wg.Go(func() {
+			s, err := e.src.Subnet(e.ctx, id)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				missing[id] = err
+			} else {
+				e.subnets[id] = s
 			}
-		}
-		for key := range all {
-			var at []string
-			for _, l := range []struct {
-				name string
-				set  map[string]bool
-			}{{"cluster", cluster}, {"queue", queue}, {"compute resource", own}} {
-				if l.set[key] {
-					at = append(at, l.name)
+		})
+	}
+	var typesErr, offeredErr error
+	wg.Go(func() { e.offered, offeredErr = e.src.Offered(e.ctx) })
+	wg.Go(func() {
+		names := facts.Names(c)
+		for i := range c.Scheduling.SlurmQueues {
+			q := &c.Scheduling.SlurmQueues[i]
+			for j := range q.ComputeResources {
+				r := &q.ComputeResources[j]
+				if t := q.ReservationOf(r); t != nil && t.CapacityReservationId != "" && len(r.InstanceTypes()) == 0 {
+					v, err := e.src.Reservation(e.ctx, t.CapacityReservationId)
+					switch {
+					case err == nil:
+						names = append(names, v.InstanceType)
+					case !errors.Is(err, facts.ErrOffline):
+						abort(t.CapacityReservationId, resourcePath(i, j), "", "the capacity reservation %s, which says what the instance type is, can't be used: %v", t.CapacityReservationId, err)
+					}
 				}
 			}
-			if len(at) > 1 {
-				places := strings.Join(at, ", ")
-				levels[places] = append(levels[places], key)
+		}
+		for _, q := range c.Scheduling.AwsBatchQueues {
+			for _, r := range q.ComputeResources {
+				for _, t := range r.InstanceTypes {
+					if isType(t) {
+						names = append(names, t)
+					}
+				}
 			}
 		}
-		for _, places := range []string{"cluster, queue, compute resource", "cluster, queue", "queue, compute resource", "cluster, compute resource"} {
-			if list := levels[places]; len(list) > 0 {
-				slices.Sort(list)
-				k.warnf(r.path, "the tags %s of %s are given at several levels (%s); the last wins", strings.Join(list, ", "), r.Name, places)
-			}
+		slices.Sort(names)
+		e.types, typesErr = e.src.InstanceTypes(e.ctx, slices.Compact(names))
+	})
+	for i := range c.SharedStorage {
+		s := &c.SharedStorage[i]
+		if isFSx(s) && !s.Managed() && s.StorageType != config.FileCache {
+			wg.Go(func() {
+				if _, err := e.existing(e.ctx, s); err != nil && !errors.Is(err, facts.ErrOffline) {
+					abort(s.ExistingID(), at("SharedStorage", i), "", "the file system of %s can't be used: %v", s.ExistingID(), err)
+				}
+			})
 		}
-		if len(all) > 40 {
-			k.errorf(r.path, "nodes of %s would have %d tags, but at most 40 are possible", r.Name, len(all))
+	}
+	wg.Wait()
+
+	if typesErr != nil && !errors.Is(typesErr, facts.ErrOffline) {
+		abort("", "", "", "instance types can't be looked up: %v", typesErr)
+	}
+	offline := errors.Is(offeredErr, facts.ErrOffline)
+	if typesErr == nil && !offline {
+		e.unknownTypes(func(path, name string) { abort(name, path, nearType(name), "there is no instance type %s", name) })
+	}
+	e.mixedMemory(func(path, name string) {
+		abort("", path, "", "EC2 does not say how much memory %s has, so that its compute resource's types can't be compared", name)
+	})
+	subnet := func(path, id string) {
+		if err := missing[id]; err != nil && !errors.Is(err, facts.ErrOffline) {
+			hint := ""
+			if facts.NotFound(err) {
+				hint = fmt.Sprintf("is it in the region %s and in this account?", e.o.Region)
+			}
+			abort(id, path, hint, "the subnet %s can't be used: %v", id, err)
+		}
+	}
+	if len(c.SharedStorage) > 0 {
+		subnet("HeadNode.Networking.SubnetId", c.HeadNode.Networking.SubnetId)
+	}
+	for i, q := range c.Scheduling.SlurmQueues {
+		for j, id := range q.Networking.SubnetIds {
+			subnet(fmt.Sprintf("Scheduling.SlurmQueues[%d].Networking.SubnetIds[%d]", i, j), id)
+		}
+	}
+	for i, q := range c.Scheduling.AwsBatchQueues {
+		for j, id := range q.Networking.SubnetIds {
+			subnet(fmt.Sprintf("Scheduling.AwsBatchQueues[%d].Networking.SubnetIds[%d]", i, j), id)
+		}
+	}
+	e.findImages(abort)
+	if c.LoginNodes != nil && c.Scheduling.Scheduler == config.AWSBatch {
+		abort("", "LoginNodes", "remove them, or use slurm", "login nodes do not go with the scheduler awsbatch")
+	}
+	slices.SortStableFunc(aborted, func(a, b config.Problem) int {
+		if a.Pos.Line != b.Pos.Line {
+			return a.Pos.Line - b.Pos.Line
+		}
+		return a.Pos.Column - b.Pos.Column
+	})
+	return aborted, gone
+}
+
+// unknownTypes yields the instance types of head and compute nodes that EC2 does
+// not know, each once.
+func (e *env) unknownTypes(yield func(path, name string)) {
+	seen := map[string]bool{"": true}
+	try := func(path, name string) {
+		if _, ok := e.types[name]; !ok && !seen[name] {
+			seen[name] = true
+			yield(path, name)
+		}
+	}
+	try("HeadNode.InstanceType", e.c.HeadNode.InstanceType)
+	e.resources(func(r *resource) {
+		for _, n := range r.names {
+			try(r.typePath(n), n)
 		}
 	})
 }
 
-func dcv(k *check) {
-	try := func(path, instanceType string, d config.Dcv) {
-		if !d.Enabled {
-			return
+// mixedMemory yields types of unknown memory among several of one compute resource.
+func (e *env) mixedMemory(yield func(path, name string)) {
+	e.resources(func(r *resource) {
+		for _, t := range r.types {
+			if len(r.types) > 1 && t.MemoryInfo.SizeInMiB == 0 {
+				yield(r.typePath(t.Name), t.Name)
+				return
+			}
 		}
-		t, ok := k.types[instanceType]
-		arm := []string{"alinux2", "rhel8", "rocky8", "rhel9", "rocky9"}
-		if os := k.c.Image.Os; ok && t.Architecture() == "arm64" && !slices.Contains(arm, os) || os == "debian12" {
-			k.errorf(path, "DCV is not available for %s on %s", os, instanceType)
-		}
-		if strings.Contains(instanceType, "micro") || strings.Contains(instanceType, "nano") {
-			k.warnf(path, "%s has little memory for a remote desktop", instanceType)
-		}
-		if d.AllowedIps == "0.0.0.0/0" {
-			k.warnf(path+".AllowedIps", "the remote desktop's port %d is open to everyone", d.Port)
-			k.hint("give the addresses of your users as AllowedIps")
+	})
+}
+
+// findImages looks up the AMIs that nodes boot.
+func (e *env) findImages(abort func(name, path, hint, format string, args ...any)) {
+	needed := map[string]string{} // AMI, empty for the official one → place
+	need := func(path, ami string) {
+		if _, ok := needed[ami]; !ok {
+			needed[ami] = path
 		}
 	}
-	try("HeadNode.Dcv", k.c.HeadNode.InstanceType, k.c.HeadNode.Dcv)
-	k.pools(func(path string, p *config.LoginPool) { try(path+".Dcv", p.InstanceType, p.Dcv) })
+	place := func(own, path string) string {
+		if own != "" {
+			return path + ".Image.CustomAmi"
+		}
+		if e.c.Image.CustomAmi != "" {
+			return "Image.CustomAmi"
+		}
+		return "Image.Os"
+	}
+	need(place(e.c.HeadNode.Image.CustomAmi, "HeadNode"), e.c.HeadAMI(""))
+	e.queues(func(path string, q *config.SlurmQueue) { need(place(q.Image.CustomAmi, path), e.c.QueueAMI(q, "")) })
+	e.pools(func(path string, p *config.LoginPool) {
+		if ami := e.c.LoginAMI(p, ""); ami == "" {
+			need("Image.Os", "")
+		}
+	})
+	for _, ami := range slices.Sorted(maps.Keys(needed)) {
+		if ami != "" {
+			if _, err := e.src.Image(e.ctx, ami); err != nil && !errors.Is(err, facts.ErrOffline) {
+				abort(ami, needed[ami], "", "the AMI %s can't be used: %v", ami, err)
+			}
+			continue
+		}
+		head, ok := e.head()
+		if !ok {
+			e.noImage = fmt.Errorf("the instance type %s is not known", e.c.HeadNode.InstanceType)
+			continue
+		}
+		if e.official, e.noImage = e.src.OfficialImage(e.ctx, facts.OfficialQuery(e.c, head.Architecture())); e.noImage != nil && !errors.Is(e.noImage, facts.ErrOffline) {
+			abort("official AMI", needed[ami], "give Image.CustomAmi", "there is no official AMI for %s on %s: %v", e.c.Image.Os, head.Architecture(), e.noImage)
+		}
+	}
+}
+
+// nearType returns a hint at the instance type that may have been meant.
+func nearType(name string) string {
+	if near := catalog.Nearest(name); near != "" && near != name {
+		return "did you mean " + near + "?"
+	}
+	return ""
+}
+
+// image describes the AMI that a node boots, the official one if the file gives none.
+func (k *check) image(ami string) (facts.Image, error) {
+	if ami != "" {
+		return k.src.Image(k.ctx, ami)
+	}
+	if errors.Is(k.noImage, facts.ErrOffline) {
+		k.unanswered = true
+	}
+	return k.official, k.noImage
+}
+
+// head returns the head node's instance type, if EC2 knows it.
+func (e *env) head() (facts.InstanceType, bool) {
+	t, ok := e.types[e.c.HeadNode.InstanceType]
+	return t, ok
+}
+
+// subnet returns a subnet of the file, if EC2 knows it.
+func (k *check) subnet(id string) (facts.Subnet, bool) {
+	s, ok := k.subnets[id]
+	if !ok {
+		if _, err := k.src.Subnet(k.ctx, id); errors.Is(err, facts.ErrOffline) {
+			k.unanswered = true
+		}
+	}
+	return s, ok
+}
+
+// headSubnet returns the head node's subnet, if EC2 knows it.
+func (k *check) headSubnet() (facts.Subnet, bool) {
+	return k.subnet(k.c.HeadNode.Networking.SubnetId)
+}
+
+// zones returns the availability zones of subnets, sorted, each once; false if
+// not all are known.
+func (k *check) zones(subnets []string) ([]string, bool) {
+	set := map[string]bool{}
+	for _, id := range subnets {
+		s, ok := k.subnet(id)
+		if !ok {
+			return nil, false
+		}
+		set[s.AZ] = true
+	}
+	return slices.Sorted(maps.Keys(set)), true
+}
+
+// multiZone says whether a queue spans availability zones. Where zones are not
+// known, different subnets are taken to be in different zones, as they have to be.
+func (k *check) multiZone(q *config.SlurmQueue) bool {
+	if len(q.Networking.SubnetIds) < 2 {
+		return false
+	}
+	z, ok := k.zones(q.Networking.SubnetIds)
+	return len(z) > 1 || !ok
+}
+
+// computeSubnets returns the subnets of all queues, in the order of the file, each once.
+func (e *env) computeSubnets() []string {
+	var out []string
+	add := func(list []string) {
+		for _, id := range list {
+			if !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	for _, q := range e.c.Scheduling.SlurmQueues {
+		add(q.Networking.SubnetIds)
+	}
+	for _, q := range e.c.Scheduling.AwsBatchQueues {
+		add(q.Networking.SubnetIds)
+	}
+	return out
+}
+
+// clusterSubnets returns the subnets of the head node and of all queues, each once.
+func (e *env) clusterSubnets() []string {
+	head := e.c.HeadNode.Networking.SubnetId
+	return append([]string{head}, slices.DeleteFunc(e.computeSubnets(), func(id string) bool { return id == head })...)
+}
+
+// resource is a compute resource of Slurm with its queue and its place.
+type resource struct {
+	*config.ComputeResource
+	queue     *config.SlurmQueue
+	path      string
+	queuePath string
+	names     []string             // of its instance types, which a reservation may give
+	types     []facts.InstanceType // those that EC2 knows
+}
+
+func queuePath(i int) string       { return at("Scheduling.SlurmQueues", i) }
+func resourcePath(i, j int) string { return at(queuePath(i)+".ComputeResources", j) }
+
+// queues yields the Slurm queues with their paths.
+func (e *env) queues(yield func(path string, q *config.SlurmQueue)) {
+	for i := range e.c.Scheduling.SlurmQueues {
+		yield(queuePath(i), &e.c.Scheduling.SlurmQueues[i])
+	}
+}
+
+// resourcesOf returns the compute resources of a queue.
+func (e *env) resourcesOf(path string, q *config.SlurmQueue) []*resource {
+	out := make([]*resource, len(q.ComputeResources))
+	for i := range q.ComputeResources {
+		r := &resource{ComputeResource: &q.ComputeResources[i], queue: q, queuePath: path, path: at(path+".ComputeResources", i)}
+		r.names = r.InstanceTypes()
+		if t := q.ReservationOf(r.ComputeResource); len(r.names) == 0 && t != nil && t.CapacityReservationId != "" {
+			if v, err := e.src.Reservation(e.ctx, t.CapacityReservationId); err == nil && v.InstanceType != "" {
+				r.names = []string{v.InstanceType}
+			}
+		}
+		for _, n := range r.names {
+			if t, ok := e.types[n]; ok {
+				r.types = append(r.types, t)
+			}
+		}
+		out[i] = r
+	}
+	return out
+}
+
+// resources yields the compute resources of all Slurm queues.
+func (e *env) resources(yield func(r *resource)) {
+	e.queues(func(path string, q *config.SlurmQueue) {
+		for _, r := range e.resourcesOf(path, q) {
+			yield(r)
+		}
+	})
+}
+
+// typePath returns the place of a compute resource's instance type.
+func (r *resource) typePath(name string) string {
+	for i, in := range r.Instances {
+		if in.InstanceType == name {
+			return at(r.path+".Instances", i) + ".InstanceType"
+		}
+	}
+	return r.path + ".InstanceType"
+}
+
+// target returns the capacity reservation that holds for the resource, or nil.
+func (r *resource) target() *config.CapacityReservationTarget {
+	return r.queue.ReservationOf(r.ComputeResource)
+}
+
+// pools yields the login pools.
+func (e *env) pools(yield func(path string, p *config.LoginPool)) {
+	if e.c.LoginNodes == nil {
+		return
+	}
+	for i := range e.c.LoginNodes.Pools {
+		yield(at("LoginNodes.Pools", i), &e.c.LoginNodes.Pools[i])
+	}
+}
+
+// storages yields the shared storage entries.
+func (e *env) storages(yield func(path string, s *config.SharedStorage)) {
+	for i := range e.c.SharedStorage {
+		yield(at("SharedStorage", i), &e.c.SharedStorage[i])
+	}
+}
+
+// isFSx says whether storage is a file system or a cache of FSx.
+func isFSx(s *config.SharedStorage) bool {
+	return s.StorageType != config.Ebs && s.StorageType != config.Efs
+}
+
+// existing looks up an FSx file system or cache that the file refers to.
+func (e *env) existing(ctx context.Context, s *config.SharedStorage) (facts.FSx, error) {
+	switch s.StorageType {
+	case config.FsxLustre:
+		return e.src.FSx(ctx, s.ExistingID())
+	case config.FileCache:
+		return e.src.FileCache(ctx, s.ExistingID())
+	}
+	return e.src.FSxVolume(ctx, s.ExistingID())
 }

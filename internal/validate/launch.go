@@ -9,19 +9,19 @@ import (
 	"pcluster/internal/facts"
 )
 
-var launchRules = []rule{
-	{"HeadNodeLaunchTemplateValidator", tryHead},
-	{"ComputeResourceLaunchTemplateValidator", tryCompute},
-}
-
-// trial returns a launch with what all nodes have in common.
-func (k *check) trial(t facts.InstanceType, ami, subnet string, own, more []string, root config.RootVolume) (facts.Launch, bool) {
-	image, err := k.imageOf(ami)
-	if _, known := k.subnets[subnet]; !known || t.Name == "" || err != nil {
-		return facts.Launch{}, false // other rules report what is missing
+// trial returns a launch with what all nodes have in common. It fails where EC2
+// would not even be asked.
+func (k *check) trial(path string, t facts.InstanceType, ami, subnet string, own, more []string, root config.RootVolume) (facts.Launch, bool) {
+	if _, err := k.src.Subnet(k.ctx, subnet); err != nil {
+		k.errorf(path, "a trial launch is not possible: the subnet %s can't be used: %v", subnet, err)
+		return facts.Launch{}, false
+	}
+	image, err := k.image(ami)
+	if t.Name == "" || err != nil {
+		return facts.Launch{}, false // what is missing aborts
 	}
 	l := facts.Launch{
-		InstanceType: t.Name, Image: image.ID, Subnet: subnet, Groups: slices.Concat(own, more), Interfaces: len(t.Cards()),
+		InstanceType: t.Name, Image: image.ID, Subnet: subnet, Groups: slices.Concat(own, more), Interfaces: cards(t),
 		RootDevice: image.RootDevice, RootType: root.VolumeType, RootEncrypted: root.Encrypted,
 		RequireIMDSv2: k.c.Imds.ImdsSupport == "v2.0", Tags: map[string]string{},
 	}
@@ -39,7 +39,7 @@ func (k *check) trial(t facts.InstanceType, ami, subnet string, own, more []stri
 func tryHead(k *check) {
 	t, _ := k.head()
 	n := k.c.HeadNode.Networking
-	l, ok := k.trial(t, k.c.HeadAMI(""), n.SubnetId, n.SecurityGroups, n.AdditionalSecurityGroups, k.c.HeadNode.LocalStorage.RootVolume.RootVolume)
+	l, ok := k.trial("HeadNode.Networking.SubnetId", t, k.c.HeadAMI(""), n.SubnetId, n.SecurityGroups, n.AdditionalSecurityGroups, k.c.HeadNode.LocalStorage.RootVolume.RootVolume)
 	if !ok {
 		return
 	}
@@ -49,31 +49,24 @@ func tryHead(k *check) {
 	k.judge("HeadNode", l)
 }
 
-// tryCompute tries one compute resource of the first queue: one with several
-// network cards if there is any.
-func tryCompute(k *check) {
-	var chosen *resource
-	k.resources(func(r resource) {
-		if r.queue != &k.c.Scheduling.SlurmQueues[0] || len(r.types) == 0 {
-			return
-		}
-		if chosen == nil || len(chosen.types[0].Cards()) == 1 && len(r.types[0].Cards()) > 1 {
-			chosen = &r
-		}
-	})
-	if chosen == nil {
+// tryCompute tries one compute resource of a queue: the first with several
+// network cards, or else the first.
+func tryCompute(k *check, path string, q *config.SlurmQueue) {
+	list := slices.DeleteFunc(k.resourcesOf(path, q), func(r *resource) bool { return len(r.types) == 0 })
+	if len(list) == 0 || len(q.Networking.SubnetIds) == 0 {
 		return
 	}
-	r, q := *chosen, chosen.queue
+	r := list[max(0, slices.IndexFunc(list, func(r *resource) bool { least, _ := r.cards(); return least > 1 }))]
 	n := q.Networking
-	l, ok := k.trial(r.types[0], k.c.QueueAMI(q, ""), n.SubnetIds[0], n.SecurityGroups, n.AdditionalSecurityGroups, q.ComputeSettings.LocalStorage.RootVolume)
+	l, ok := k.trial(path+".Networking.SubnetIds", r.types[0], k.c.QueueAMI(q, ""), n.SubnetIds[0], n.SecurityGroups, n.AdditionalSecurityGroups, q.ComputeSettings.LocalStorage.RootVolume)
 	if !ok {
 		return
 	}
-	l.EFA = r.Efa.Enabled
+	least, _ := r.cards()
+	l.Interfaces, l.EFA = max(1, least), r.Efa.Enabled
 	l.PlacementGroup = q.PlacementGroupOf(r.ComputeResource).Existing()
 	l.Spot, l.CapacityBlock = q.CapacityType == config.Spot, q.CapacityType == config.CapacityBlock
-	if target := q.ReservationOf(r.ComputeResource); target != nil {
+	if target := r.target(); target != nil {
 		l.Reservation, l.ReservationGroup = target.CapacityReservationId, target.CapacityReservationResourceGroupArn
 	}
 	if p := n.AssignPublicIp; p != nil && *p && l.Interfaces > 1 {
@@ -89,9 +82,6 @@ func (k *check) judge(path string, l facts.Launch) {
 		return
 	}
 	typePath := path + ".InstanceType"
-	if !k.c.Has(typePath) {
-		typePath = path
-	}
 	var refusal *facts.Error
 	if !errors.As(err, &refusal) {
 		k.errorf(path, "a trial launch failed: %v", err)
@@ -106,6 +96,7 @@ func (k *check) judge(path string, l facts.Launch) {
 	case "InsufficientFreeAddressesInSubnet":
 		k.errorf(path, "the subnet %s has no free addresses", l.Subnet)
 	case "InvalidParameterCombination":
+		// Other texts are about combinations that only this trial has.
 		if strings.Contains(refusal.Message, "associatePublicIPAddress") {
 			k.warnf(path, "instances with several network cards can't have public addresses by themselves")
 		}

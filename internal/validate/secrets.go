@@ -6,18 +6,9 @@ import (
 	"regexp"
 	"strings"
 
+	"pcluster/internal/config"
 	"pcluster/internal/facts"
 )
-
-var secretRules = []rule{
-	{"PasswordSecretArnValidator", passwords},
-	{"ArnServiceAndResourceValidator", mungeARN},
-	{"MungeKeySecretSizeAndBase64Validator", mungeKey},
-	{"DomainNameValidator", domainName},
-	{"DomainAddrValidator", domainAddr},
-	{"LdapTlsReqCertValidator", certificates},
-	{"AdditionalSssdConfigsValidator", sssd},
-}
 
 // arnParts returns service and kind of resource of an ARN.
 func arnParts(arn string) (service, kind string) {
@@ -28,66 +19,59 @@ func arnParts(arn string) (service, kind string) {
 	return "", ""
 }
 
-// unreadable reports why a secret can't be read: it is an error if it does not
-// exist, else a warning, since nodes may read what the caller may not.
+// unreadable reports why a secret can't be read. That is mostly a warning, since
+// nodes may read what the caller may not. Secrets Manager has another code than
+// SSM for what does not exist, and other than with that, users may have scripts
+// that make the secret later.
 func (k *check) unreadable(path, arn string, err error) {
 	var e *facts.Error
 	switch {
-	case facts.NotFound(err):
-		k.errorf(path, "the secret %s does not exist", arn)
+	case facts.Code(err) == "ParameterNotFound":
+		k.errorf(path, "the parameter %s does not exist", arn)
 	case errors.As(err, &e) && e.Denied:
 		k.warnf(path, "the secret %s can't be checked: %v; the head node has to be able to read it", arn, err)
+	case facts.NotFound(err):
+		k.warnf(path, "the secret %s does not exist", arn)
 	default:
 		k.warnf(path, "the secret %s can't be checked: %v", arn, err)
 	}
 }
 
-func passwords(k *check) {
-	try := func(path, arn string) {
-		switch service, kind := arnParts(arn); {
-		case service == "secretsmanager" && kind == "secret":
-		case service == "ssm" && kind == "parameter" && k.o.Region == "us-isob-east-1":
-		default:
-			k.errorf(path, "%s is not the ARN of a secret in Secrets Manager", arn)
-			return
-		}
-		if err := k.src.Secret(k.ctx, arn); err != nil {
-			k.unreadable(path, arn, err)
-		}
+func password(k *check, path, arn string) {
+	path += ".PasswordSecretArn"
+	switch service, kind := arnParts(arn); {
+	case service == "secretsmanager" && kind == "secret":
+	case service == "ssm" && kind == "parameter" && k.o.Region == "us-isob-east-1": // has no Secrets Manager
+	default:
+		k.errorf(path, "%s is not the ARN of a secret in Secrets Manager", arn)
+		return
 	}
-	if d := k.c.DirectoryService; d != nil {
-		try("DirectoryService.PasswordSecretArn", d.PasswordSecretArn)
-	}
-	if d := k.c.Scheduling.SlurmSettings.Database; d != nil {
-		try("Scheduling.SlurmSettings.Database.PasswordSecretArn", d.PasswordSecretArn)
+	if err := k.src.Secret(k.ctx, arn); err != nil {
+		k.unreadable(path, arn, err)
 	}
 }
 
 const mungePath = "Scheduling.SlurmSettings.MungeKeySecretArn"
 
-func mungeARN(k *check) {
-	arn := k.c.Scheduling.SlurmSettings.MungeKeySecretArn
-	if service, kind := arnParts(arn); arn != "" && (service != "secretsmanager" || kind != "secret") {
+func mungeARN(k *check, arn string) {
+	if service, kind := arnParts(arn); service != "secretsmanager" || kind != "secret" {
 		k.errorf(mungePath, "%s is not the ARN of a secret in Secrets Manager", arn)
 	}
 }
 
-func mungeKey(k *check) {
-	arn := k.c.Scheduling.SlurmSettings.MungeKeySecretArn
-	if service, _ := arnParts(arn); service != "secretsmanager" {
-		return
-	}
+func mungeKey(k *check, arn string) {
 	text, err := k.src.SecretText(k.ctx, arn)
 	if err != nil {
 		k.unreadable(mungePath, arn, err)
 		return
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(text))
+	key, err := base64.StdEncoding.DecodeString(text)
 	switch bits := len(key) * 8; {
 	case text == "":
 		k.errorf(mungePath, "the secret %s has no text", arn)
-	case err != nil:
+	case err != nil || strings.ContainsAny(text, "\r\n"):
 		k.errorf(mungePath, "the secret %s is not in base64", arn)
+		k.hint("a line break at its end counts")
 	case bits < 256 || bits > 8192:
 		k.errorf(mungePath, "the munge key has %d bits, but has to have 256 to 8192", bits)
 	}
@@ -98,17 +82,13 @@ var (
 	dn   = regexp.MustCompile(`^((DC|dc)=[a-zA-Z0-9_-]+)(,(DC|dc)=[a-zA-Z0-9_-]+)*$`)
 )
 
-func domainName(k *check) {
-	if d := k.c.DirectoryService; d != nil && !fqdn.MatchString(d.DomainName) && !dn.MatchString(d.DomainName) {
+func domainName(k *check, d *config.DirectoryService) {
+	if name := strings.TrimSuffix(d.DomainName, "\n"); !fqdn.MatchString(name) && !dn.MatchString(name) {
 		k.errorf("DirectoryService.DomainName", "%q is neither a DNS name nor a distinguished name of DC parts", d.DomainName)
 	}
 }
 
-func domainAddr(k *check) {
-	d := k.c.DirectoryService
-	if d == nil {
-		return
-	}
+func domainAddr(k *check, d *config.DirectoryService) {
 	const path = "DirectoryService.DomainAddr"
 	const consent = "ldap_auth_disable_tls_never_use_in_production"
 	for _, addr := range strings.Split(d.DomainAddr, ",") {
@@ -128,17 +108,13 @@ func domainAddr(k *check) {
 	}
 }
 
-func certificates(k *check) {
-	if d := k.c.DirectoryService; d != nil && d.LdapTlsReqCert != "hard" && d.LdapTlsReqCert != "demand" {
+func certificates(k *check, d *config.DirectoryService) {
+	if d.LdapTlsReqCert != "hard" && d.LdapTlsReqCert != "demand" {
 		k.warnf("DirectoryService.LdapTlsReqCert", "with %s nodes may talk to servers that are not who they say", d.LdapTlsReqCert)
 	}
 }
 
-func sssd(k *check) {
-	d := k.c.DirectoryService
-	if d == nil {
-		return
-	}
+func sssd(k *check, d *config.DirectoryService) {
 	const path = "DirectoryService.AdditionalSssdConfigs"
 	if v, ok := d.AdditionalSssdConfigs.Get("id_provider"); ok && v != "ldap" {
 		k.errorf(path+".id_provider", "id_provider has to be ldap, not %s", v)

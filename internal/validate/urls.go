@@ -12,14 +12,6 @@ import (
 	"pcluster/internal/facts"
 )
 
-var urlRules = []rule{
-	{"S3BucketValidator", customBucket},
-	{"S3BucketRegionValidator", customBucketRegion},
-	{"S3BucketUriValidator", bucketURIs},
-	{"UrlValidator", urls},
-	{"AsyncTimedUrlValidator", scripts},
-}
-
 // s3Parts splits s3://bucket/key; the key may be empty.
 func s3Parts(uri string) (bucket, key string, ok bool) {
 	rest, ok := strings.CutPrefix(uri, "s3://")
@@ -27,69 +19,58 @@ func s3Parts(uri string) (bucket, key string, ok bool) {
 	return bucket, key, ok && bucket != ""
 }
 
-func customBucket(k *check) {
-	name := k.c.CustomS3Bucket
-	if name == "" {
-		return
-	}
+const bucketPath = "CustomS3Bucket"
+
+func customBucket(k *check, name string) {
 	switch b, err := k.src.Bucket(k.ctx, name); {
 	case err != nil:
-		k.errorf("CustomS3Bucket", "the bucket %s can't be used: %v", name, err)
+		k.errorf(bucketPath, "the bucket %s can't be used: %v", name, err)
 	case !b.Versioning:
-		k.errorf("CustomS3Bucket", "the bucket %s has no versioning", name)
-		k.hint("turn it on: the cluster refers to versions of its artifacts")
+		k.errorf(bucketPath, "the bucket %s has no versioning", name)
+		k.hint("turn it on: artifacts are referred to by version")
 	}
 }
 
-func customBucketRegion(k *check) {
-	if name := k.c.CustomS3Bucket; name != "" {
-		if b, err := k.src.Bucket(k.ctx, name); err == nil && k.o.Region != "" && b.Region != k.o.Region {
-			k.errorf("CustomS3Bucket", "the bucket %s is in %s, but the cluster is in %s", name, b.Region, k.o.Region)
-		}
+func customBucketRegion(k *check, name string) {
+	switch b, err := k.src.Bucket(k.ctx, name); {
+	case err != nil:
+		k.errorf(bucketPath, "the region of the bucket %s can't be looked up: %v", name, err)
+	case k.o.Region != "" && b.Region != k.o.Region:
+		k.errorf(bucketPath, "the bucket %s is in %s, not in %s", name, b.Region, k.o.Region)
 	}
 }
 
-func bucketURIs(k *check) {
-	seen := map[string]bool{"": true}
-	try := func(path, uri string) {
-		if seen[uri] {
-			return
-		}
-		seen[uri] = true
-		bucket, _, ok := s3Parts(uri)
-		if !ok {
-			k.errorf(path, "%q is not an S3 location", uri)
-			k.hint("write s3://bucket/prefix")
-			return
-		}
-		_, err := k.src.Bucket(k.ctx, bucket)
-		var e *facts.Error
-		switch {
-		case errors.As(err, &e) && e.Denied:
-			k.errorf(path, "the bucket %s may not be looked at: %v", bucket, err)
-			k.hint("you need s3:ListBucket on it")
-		case err != nil:
-			k.errorf(path, "the bucket %s can't be used: %v", bucket, err)
-		}
+// bucketURI judges an S3 location that a file system is linked with.
+func bucketURI(k *check, path, uri string) {
+	if uri == "" {
+		return
 	}
-	k.lustre(func(path string, _ *config.SharedStorage, f *config.FsxLustreSettings) {
-		try(path+".ImportPath", f.ImportPath)
-		try(path+".ExportPath", f.ExportPath)
-		for i, d := range f.DataRepositoryAssociations {
-			try(fmt.Sprintf("%s.DataRepositoryAssociations[%d].DataRepositoryPath", path, i), d.DataRepositoryPath)
-		}
-	})
+	if u, err := url.Parse(uri); err != nil || u.Scheme != "s3" {
+		k.errorf(path, "%q is not an S3 location", uri)
+		k.hint("write s3://bucket/prefix")
+		return
+	}
+	bucket, _, _ := s3Parts(uri)
+	_, err := k.src.Bucket(k.ctx, bucket)
+	var e *facts.Error
+	switch {
+	case errors.As(err, &e) && e.Denied:
+		k.errorf(path, "the bucket %s may not be looked at: %v", bucket, err)
+		k.hint("you need s3:ListBucket on it")
+	case err != nil:
+		k.errorf(path, "the bucket %s can't be used: %v", bucket, err)
+	}
 }
 
-// location judges a URL whose content a node will fetch.
-func (k *check) location(ctx context.Context, path, location string) {
+// location judges a URL whose content somebody will fetch.
+func location(ctx context.Context, k *check, path, location string) {
 	u, err := url.Parse(location)
 	switch {
 	case err != nil:
 		k.errorf(path, "%q is not a URL: %v", location, err)
 	case u.Scheme == "s3":
-		bucket, key, ok := s3Parts(location)
-		if !ok || key == "" {
+		bucket, key, ok := strings.Cut(strings.TrimPrefix(location, "s3://"), "/")
+		if !ok {
 			k.errorf(path, "%q names no S3 object", location)
 			k.hint("write s3://bucket/key")
 			return
@@ -122,52 +103,27 @@ func (k *check) location(ctx context.Context, path, location string) {
 	}
 }
 
-func urls(k *check) {
-	seen := map[string]bool{"": true}
-	for _, l := range [][2]string{
-		{"Scheduling.SlurmSettings.CustomSlurmSettingsIncludeFile", k.c.Scheduling.SlurmSettings.CustomSlurmSettingsIncludeFile},
-		{"DevSettings.Cookbook.ChefCookbook", k.c.DevSettings.Cookbook.ChefCookbook},
-		{"DevSettings.NodePackage", k.c.DevSettings.NodePackage},
-		{"DevSettings.AwsBatchCliPackage", k.c.DevSettings.AwsBatchCliPackage},
-		{"DevSettings.ClusterTemplate", k.c.DevSettings.ClusterTemplate},
-	} {
-		if !seen[l[1]] {
-			seen[l[1]] = true
-			k.location(k.ctx, l[0], l[1])
-		}
+// urlPatience is how long a script's URL may take.
+const urlPatience = 5 * time.Second
+
+// url plans the check of a URL; one that stands in several places is judged once.
+func (p *plan) url(path, text string) {
+	if text != "" {
+		p.late = append(p.late, task{"UrlValidator", func(k *check) { location(k.ctx, k, path, text) }, text})
 	}
 }
 
-// urlPatience is how long the script URLs of a file may take together.
-const urlPatience = 5 * time.Second
-
-func scripts(k *check) {
-	ctx, cancel := context.WithTimeout(k.ctx, urlPatience)
-	defer cancel()
-	seen := map[string]bool{}
-	try := func(path string, a *config.CustomAction) {
-		for i, s := range a.Scripts() {
-			at := path + ".Script"
-			if a.Script == "" {
-				at = fmt.Sprintf("%s.Sequence[%d].Script", path, i)
-			}
-			if !seen[s.Script] {
-				seen[s.Script] = true
-				k.location(ctx, at, s.Script)
-			}
+// scripts plans the checks of what a custom action runs.
+func (p *plan) scripts(path string, a *config.CustomAction) {
+	for i, s := range a.Scripts() {
+		at := path + ".Script"
+		if a.Script == "" {
+			at = fmt.Sprintf("%s.Sequence[%d].Script", path, i)
 		}
+		p.late = append(p.late, task{"AsyncTimedUrlValidator", func(k *check) {
+			ctx, cancel := context.WithTimeout(k.ctx, urlPatience)
+			defer cancel()
+			location(ctx, k, at, s.Script)
+		}, s.Script})
 	}
-	head := k.c.HeadNode.CustomActions
-	try("HeadNode.CustomActions.OnNodeStart", head.OnNodeStart)
-	try("HeadNode.CustomActions.OnNodeConfigured", head.OnNodeConfigured)
-	try("HeadNode.CustomActions.OnNodeUpdated", head.OnNodeUpdated)
-	k.queues(func(path string, q *config.SlurmQueue) {
-		try(path+".CustomActions.OnNodeStart", q.CustomActions.OnNodeStart)
-		try(path+".CustomActions.OnNodeConfigured", q.CustomActions.OnNodeConfigured)
-	})
-	k.pools(func(path string, p *config.LoginPool) {
-		try(path+".CustomActions.OnNodeStart", p.CustomActions.OnNodeStart)
-		try(path+".CustomActions.OnNodeConfigured", p.CustomActions.OnNodeConfigured)
-		try(path+".CustomActions.OnNodeUpdated", p.CustomActions.OnNodeUpdated)
-	})
 }

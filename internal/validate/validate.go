@@ -1,33 +1,43 @@
-// Package validate judges what a cluster file means: whether its parts fit each
-// other, and whether what it refers to exists in the account. The shape of the
-// file is package config's business.
+// Package validate judges what a file means: whether its parts fit each other,
+// and whether what it refers to exists in the account. The shape of the file is
+// package config's business.
 //
-// Start with [Run]. A rule is a small function under the name of its validator,
-// which users know from messages and suppress by name; a name may have several
-// functions. To add one, write it in the file of its domain and list it in that
-// file's table. Rules see the file with its implied values and ask a facts.Source;
-// they know nothing of AWS's SDK.
+// Start with [Cluster]. order.go lists what is checked, in the order in which
+// findings are reported; the checks are small functions in the file of their
+// domain. A check is known by the name of its validator, which users see in
+// messages and suppress by; a name may have several checks. To add one, write it
+// where its domain is and list it in order.go. Checks see the file with its
+// implied values and ask a facts.Source; they know nothing of AWS's SDK.
+//
+// Some answers of AWS are needed before checks make sense, such as the
+// instance types that the file names. What of those is missing is reported apart,
+// in [Report.Aborted].
 package validate
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
 )
 
-// Options are what rules need to know beside the file.
+// Options are what checks need to know beside the file.
 type Options struct {
-	ClusterName  string
-	Region       string
-	Suppress     Suppress
-	HeadInstance string // of the running cluster, in an update
+	ClusterName string
+	Region      string // in which the cluster is going to be
+	Suppress    Suppress
+
+	// Of a cluster that exists, in an update:
+	HeadInstance string // ID of the head node
+	HeadGroup    string // security group made for the head node
+	ComputeGroup string // security group made for compute nodes
 }
 
 // Suppress says which validators do not run.
@@ -49,212 +59,122 @@ func ParseSuppress(values []string) (Suppress, error) {
 		if v == "ALL" {
 			s.all = true
 		}
-		s.names[strings.TrimPrefix(v, "type:")] = true
+		if name, ok := strings.CutPrefix(v, "type:"); ok {
+			s.names[name] = true
+		}
 	}
 	return s, nil
 }
 
-// A rule is one function of a validator.
-type rule struct {
+// A Report is what was found in a file.
+type Report struct {
+	// Found is what the validators say, in order.
+	Found config.Problems
+	// Aborted is what could not be looked up although the checks rest on it. A
+	// request with such a file is refused for the first of these alone, whatever is
+	// suppressed. Found then has what could be checked nevertheless.
+	Aborted config.Problems
+	// Unanswered are the names of validators, sorted, that would have needed AWS but
+	// could not ask, see [facts.Memory]; they may have found something without.
+	Unanswered []string
+
+	missing []string // IDs and names of what aborts
+}
+
+// All returns everything that was found, what aborts first. What checks say about
+// things that are missing anyway is left out.
+func (r Report) All() config.Problems {
+	return slices.Concat(r.Aborted, slices.DeleteFunc(slices.Clone(r.Found), func(p config.Problem) bool {
+		return slices.ContainsFunc(r.missing, func(name string) bool { return strings.Contains(p.Message, name) })
+	}))
+}
+
+// A task is one check of one part of the file, under its validator's name.
+type task struct {
 	name  string
 	check func(*check)
+	once  string // tasks of one name with the same key report what they find only once
 }
 
-// rules returns all rules in the order in which their findings are reported.
-func rules() []rule {
-	return slices.Concat(
-		imageRules, instanceRules, networkRules, efaRules, reservationRules, slurmRules, volumeRules, storageRules, fsxRules,
-		monitoringRules, iamRules, secretRules, clusterRules, launchRules,
-		urlRules, // last, since they take longest
-	)
+// plan collects tasks in the order of their findings; late ones come after all others.
+type plan struct{ tasks, late []task }
+
+func (p *plan) add(name string, f func(*check)) {
+	p.tasks = append(p.tasks, task{name: name, check: f})
 }
 
-// atOnce bounds the rules that run at the same time, and so the calls to AWS.
-const atOnce = 16
-
-// Run returns what the rules find. A rule that can't find out what it needs says
-// so; it does not hold up the others.
-func Run(ctx context.Context, c *config.Cluster, src facts.Source, o Options) []config.Problem {
-	if o.Suppress.all {
-		return nil
+// run carries out tasks and returns what they find, in order.
+func run(ctx context.Context, p *plan, e *env) (config.Problems, []string) {
+	e.ctx = ctx
+	var list []task
+	seen := map[string]bool{}
+	for _, t := range slices.Concat(p.tasks, p.late) {
+		key := t.name + " " + t.once
+		if e.o.Suppress.all || e.o.Suppress.names[t.name] || t.once != "" && seen[key] {
+			continue
+		}
+		seen[key] = true
+		list = append(list, t)
 	}
-	e := &env{ctx: ctx, c: c, src: src, o: o}
-	e.look()
-	list := slices.DeleteFunc(rules(), func(r rule) bool { return o.Suppress.names[r.name] })
-	found := make([][]config.Problem, len(list))
-	slots := make(chan struct{}, atOnce)
+	found := make([]*check, len(list))
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for i, r := range list {
-		wg.Add(1)
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots; wg.Done() }()
-			k := &check{env: e, name: r.name}
-			r.check(k)
-			found[i] = k.found
-		}()
+	for range min(atOnce, len(list)) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(list) {
+					return
+				}
+				found[i] = e.perform(ctx, list[i])
+			}
+		})
 	}
 	wg.Wait()
-	return slices.Concat(found...)
-}
-
-// env is what all rules of a run share.
-type env struct {
-	ctx context.Context
-	c   *config.Cluster
-	src facts.Source
-	o   Options
-
-	types    map[string]facts.InstanceType
-	typesErr error
-	subnets  map[string]facts.Subnet
-	missing  map[string]error // subnets that could not be described
-}
-
-// look asks what most rules need, once.
-func (e *env) look() {
-	e.subnets, e.missing = map[string]facts.Subnet{}, map[string]error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		names := facts.Names(e.c)
-		for _, q := range e.c.Scheduling.SlurmQueues {
-			for i := range q.ComputeResources {
-				if t := q.ReservationOf(&q.ComputeResources[i]); t != nil && t.CapacityReservationId != "" {
-					if r, err := e.src.Reservation(e.ctx, t.CapacityReservationId); err == nil {
-						names = append(names, r.InstanceType)
-					}
-				}
-			}
-		}
-		e.types, e.typesErr = e.src.InstanceTypes(e.ctx, names)
-	}()
-	for _, id := range facts.SubnetIDs(e.c) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			s, err := e.src.Subnet(e.ctx, id)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				e.missing[id] = err
-			} else {
-				e.subnets[id] = s
-			}
-		}()
-	}
-	wg.Wait()
-}
-
-// head returns the head node's instance type, if EC2 knows it.
-func (e *env) head() (facts.InstanceType, bool) {
-	t, ok := e.types[e.c.HeadNode.InstanceType]
-	return t, ok
-}
-
-// zones returns the availability zones of subnets, sorted, each once; false if
-// not all are known.
-func (e *env) zones(subnets []string) ([]string, bool) {
-	set := map[string]bool{}
-	for _, id := range subnets {
-		s, ok := e.subnets[id]
-		if !ok {
-			return nil, false
-		}
-		set[s.AZ] = true
-	}
-	return slices.Sorted(maps.Keys(set)), true
-}
-
-// multiZone says whether a queue spans availability zones.
-func (e *env) multiZone(q *config.SlurmQueue) bool {
-	z, ok := e.zones(q.Networking.SubnetIds)
-	return ok && len(z) > 1
-}
-
-// resource is a compute resource with its queue and its place.
-type resource struct {
-	*config.ComputeResource
-	queue     *config.SlurmQueue
-	path      string
-	queuePath string
-	types     []facts.InstanceType // those that EC2 knows
-}
-
-// queues yields the Slurm queues with their paths.
-func (e *env) queues(yield func(path string, q *config.SlurmQueue)) {
-	for i := range e.c.Scheduling.SlurmQueues {
-		yield(fmt.Sprintf("Scheduling.SlurmQueues[%d]", i), &e.c.Scheduling.SlurmQueues[i])
-	}
-}
-
-// resources yields the compute resources of all Slurm queues.
-func (e *env) resources(yield func(r resource)) {
-	e.queues(func(path string, q *config.SlurmQueue) {
-		for i := range q.ComputeResources {
-			r := resource{ComputeResource: &q.ComputeResources[i], queue: q, queuePath: path, path: fmt.Sprintf("%s.ComputeResources[%d]", path, i)}
-			for _, n := range e.typeNames(q, r.ComputeResource) {
-				if t, ok := e.types[n]; ok {
-					r.types = append(r.types, t)
-				}
-			}
-			yield(r)
-		}
-	})
-}
-
-// typeNames returns a compute resource's instance types, which a reservation may give.
-func (e *env) typeNames(q *config.SlurmQueue, r *config.ComputeResource) []string {
-	if names := r.InstanceTypes(); len(names) > 0 {
-		return names
-	}
-	if t := q.ReservationOf(r); t != nil && t.CapacityReservationId != "" {
-		if v, err := e.src.Reservation(e.ctx, t.CapacityReservationId); err == nil && v.InstanceType != "" {
-			return []string{v.InstanceType}
+	var out config.Problems
+	var unanswered []string
+	for _, k := range found {
+		out = append(out, k.found...)
+		if k.unanswered {
+			unanswered = append(unanswered, k.name)
 		}
 	}
-	return nil
+	slices.Sort(unanswered)
+	return out, slices.Compact(unanswered)
 }
 
-// typePath returns the place of a compute resource's instance type.
-func (r resource) typePath(name string) string {
-	for i, in := range r.Instances {
-		if in.InstanceType == name {
-			return fmt.Sprintf("%s.Instances[%d].InstanceType", r.path, i)
-		}
-	}
-	return r.path + ".InstanceType"
+// atOnce bounds the checks that run at the same time, and so the calls to AWS.
+const atOnce = 32
+
+func (e *env) perform(ctx context.Context, t task) *check {
+	k := &check{env: e, name: t.name}
+	k.ctx = facts.OnUnanswered(ctx, func() { k.unanswered = true })
+	t.check(k)
+	return k
 }
 
-// pools yields the login pools.
-func (e *env) pools(yield func(path string, p *config.LoginPool)) {
-	if e.c.LoginNodes == nil {
-		return
-	}
-	for i := range e.c.LoginNodes.Pools {
-		yield(fmt.Sprintf("LoginNodes.Pools[%d]", i), &e.c.LoginNodes.Pools[i])
-	}
-}
-
-// storages yields the shared storage entries.
-func (e *env) storages(yield func(path string, s *config.SharedStorage)) {
-	for i := range e.c.SharedStorage {
-		yield(fmt.Sprintf("SharedStorage[%d]", i), &e.c.SharedStorage[i])
-	}
-}
-
-// check is one run of one rule.
+// check is one run of one task.
 type check struct {
 	*env
-	name  string
-	found []config.Problem
+	ctx        context.Context // in place of env's: knows whose questions they are
+	name       string
+	found      config.Problems
+	unanswered bool
+	silent     bool // the last report was none
 }
 
+// report notes a finding. One that comes of an answer that nobody was asked for
+// is none.
 func (k *check) report(level config.Level, path, format string, args ...any) {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, facts.ErrOffline) {
+			k.unanswered, k.silent = true, true
+			return
+		}
+	}
+	k.silent = false
 	k.found = append(k.found, config.Problem{
-		Level: level, Validator: k.name, Path: path, Pos: k.c.Pos(path), Message: fmt.Sprintf(format, args...),
+		Level: level, Validator: k.name, Path: path, Pos: k.pos(path), Message: fmt.Sprintf(format, args...),
 	})
 }
 
@@ -268,14 +188,10 @@ func (k *check) infof(path, format string, args ...any) { k.report(config.Info, 
 
 // hint says what to do about the problem reported last.
 func (k *check) hint(format string, args ...any) {
-	k.found[len(k.found)-1].Hint = fmt.Sprintf(format, args...)
-}
-
-// each checks that every item exists, and reports those that don't.
-func (k *check) each(path string, list []string, what string, ask func(id string) error) {
-	for i, id := range list {
-		if err := ask(id); err != nil {
-			k.errorf(fmt.Sprintf("%s[%d]", path, i), "%s %s can't be used: %v", what, id, err)
-		}
+	if !k.silent {
+		k.found[len(k.found)-1].Hint = fmt.Sprintf(format, args...)
 	}
 }
+
+// at returns the path of an item of a list.
+func at(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }

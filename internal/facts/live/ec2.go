@@ -4,13 +4,13 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"pcluster/internal/config"
 	"pcluster/internal/facts"
 )
 
@@ -181,11 +181,18 @@ func (s *Source) Subnet(ctx context.Context, id string) (facts.Subnet, error) {
 			return facts.Subnet{}, err
 		}
 		if len(answer.Subnets) == 0 {
-			return facts.Subnet{}, none("InvalidSubnetID.NotFound", "The subnet ID '"+id+"' does not exist")
+			return facts.Subnet{}, noSubnet(id)
 		}
-		n := answer.Subnets[0]
-		return facts.Subnet{ID: id, AZ: aws.ToString(n.AvailabilityZone), VPC: aws.ToString(n.VpcId), CIDR: aws.ToString(n.CidrBlock), PublicIP: aws.ToBool(n.MapPublicIpOnLaunch)}, nil
+		return subnet(answer.Subnets[0]), nil
 	})
+}
+
+func noSubnet(id string) error {
+	return none("InvalidSubnetID.NotFound", "The subnet ID '"+id+"' does not exist")
+}
+
+func subnet(n types.Subnet) facts.Subnet {
+	return facts.Subnet{ID: aws.ToString(n.SubnetId), AZ: aws.ToString(n.AvailabilityZone), VPC: aws.ToString(n.VpcId), CIDR: aws.ToString(n.CidrBlock), PublicIP: aws.ToBool(n.MapPublicIpOnLaunch)}
 }
 
 // VPC implements facts.Source.
@@ -214,11 +221,18 @@ func (s *Source) SecurityGroup(ctx context.Context, id string) (facts.SecurityGr
 			return facts.SecurityGroup{}, err
 		}
 		if len(answer.SecurityGroups) == 0 {
-			return facts.SecurityGroup{}, none("InvalidGroup.NotFound", "The security group '"+id+"' does not exist")
+			return facts.SecurityGroup{}, noGroup(id)
 		}
-		g := answer.SecurityGroups[0]
-		return facts.SecurityGroup{ID: id, VPC: aws.ToString(g.VpcId), Ingress: rules(g.IpPermissions), Egress: rules(g.IpPermissionsEgress)}, nil
+		return group(answer.SecurityGroups[0]), nil
 	})
+}
+
+func noGroup(id string) error {
+	return none("InvalidGroup.NotFound", "The security group '"+id+"' does not exist")
+}
+
+func group(g types.SecurityGroup) facts.SecurityGroup {
+	return facts.SecurityGroup{ID: aws.ToString(g.GroupId), VPC: aws.ToString(g.VpcId), Ingress: rules(g.IpPermissions), Egress: rules(g.IpPermissionsEgress)}
 }
 
 func rules(permissions []types.IpPermission) []facts.Rule {
@@ -311,10 +325,14 @@ func (s *Source) Image(ctx context.Context, id string) (facts.Image, error) {
 			return facts.Image{}, err
 		}
 		if len(answer.Images) == 0 {
-			return facts.Image{}, none("InvalidAMIID.NotFound", "The image id '["+id+"]' does not exist")
+			return facts.Image{}, noImage(id)
 		}
 		return image(answer.Images[0]), nil
 	})
+}
+
+func noImage(id string) error {
+	return none("InvalidAMIID.NotFound", "The image id '["+id+"]' does not exist")
 }
 
 func image(i types.Image) facts.Image {
@@ -335,22 +353,16 @@ func image(i types.Image) facts.Image {
 	return out
 }
 
-// osParts are the names of operating systems in the names of official AMIs.
-var osParts = map[string]string{
-	"alinux2": "amzn2-hvm", "alinux2023": "amzn2023-hvm", "ubuntu2204": "ubuntu-2204-lts-hvm", "ubuntu2404": "ubuntu-2404-lts-hvm",
-	"rhel8": "rhel8-hvm", "rhel9": "rhel9-hvm",
-}
-
 // OfficialImage implements facts.Source. Images of any patch of our release will do.
 func (s *Source) OfficialImage(ctx context.Context, q facts.ImageQuery) (facts.Image, error) {
-	part, ok := osParts[q.OS]
+	part, ok := facts.OfficialNames[q.OS]
 	if !ok {
 		return facts.Image{}, none("NoOfficialImage", "there are no official AMIs for "+q.OS+"; give Image.CustomAmi")
 	}
 	if q.Owner == "" {
 		q.Owner = "amazon"
 	}
-	release := config.ToolVersion[:strings.LastIndexByte(config.ToolVersion, '.')]
+	release := facts.Release()
 	filters := []types.Filter{{Name: aws.String("name"), Values: []string{"aws-parallelcluster-" + release + ".*-" + part + "-" + q.Architecture + "*"}}}
 	name := "official " + q.OS + " " + q.Architecture + " " + q.Owner
 	for _, k := range slices.Sorted(maps.Keys(q.Tags)) {
@@ -402,12 +414,32 @@ func (s *Source) Reservation(ctx context.Context, id string) (facts.Reservation,
 		if len(answer.CapacityReservations) == 0 {
 			return facts.Reservation{}, none("InvalidCapacityReservationId.NotFound", "The capacity reservation '"+id+"' does not exist")
 		}
-		r := answer.CapacityReservations[0]
-		return facts.Reservation{
-			ID: id, ARN: aws.ToString(r.CapacityReservationArn), InstanceType: aws.ToString(r.InstanceType), AZ: aws.ToString(r.AvailabilityZone),
-			Total: num(r.TotalInstanceCount), Type: string(r.ReservationType), PlacementGroup: aws.ToString(r.PlacementGroupArn),
-		}, nil
+		return reservation(answer.CapacityReservations[0]), nil
 	})
+}
+
+// Tags of reservations that say what the fields of older ones do not.
+const (
+	reservationType      = "aws:ec2capacityreservation:capacityReservationType"
+	reservationRequested = "aws:ec2capacityreservation:incrementalRequestedQuantity"
+)
+
+func reservation(r types.CapacityReservation) facts.Reservation {
+	out := facts.Reservation{
+		ID: aws.ToString(r.CapacityReservationId), ARN: aws.ToString(r.CapacityReservationArn), InstanceType: aws.ToString(r.InstanceType),
+		AZ: aws.ToString(r.AvailabilityZone), Total: num(r.TotalInstanceCount), Type: string(r.ReservationType), PlacementGroup: aws.ToString(r.PlacementGroupArn),
+	}
+	for _, t := range r.Tags {
+		switch aws.ToString(t.Key) {
+		case reservationType:
+			if out.Type == "" {
+				out.Type = aws.ToString(t.Value)
+			}
+		case reservationRequested:
+			out.Requested, _ = strconv.Atoi(aws.ToString(t.Value)) // not a number: none
+		}
+	}
+	return out
 }
 
 // Volume implements facts.Source.
@@ -418,15 +450,22 @@ func (s *Source) Volume(ctx context.Context, id string) (facts.Volume, error) {
 			return facts.Volume{}, err
 		}
 		if len(answer.Volumes) == 0 {
-			return facts.Volume{}, none("InvalidVolume.NotFound", "The volume '"+id+"' does not exist.")
+			return facts.Volume{}, noVolume(id)
 		}
-		v := answer.Volumes[0]
-		out := facts.Volume{ID: id, AZ: aws.ToString(v.AvailabilityZone), State: string(v.State)}
-		for _, a := range v.Attachments {
-			out.AttachedTo = append(out.AttachedTo, aws.ToString(a.InstanceId))
-		}
-		return out, nil
+		return volume(answer.Volumes[0]), nil
 	})
+}
+
+func noVolume(id string) error {
+	return none("InvalidVolume.NotFound", "The volume '"+id+"' does not exist.")
+}
+
+func volume(v types.Volume) facts.Volume {
+	out := facts.Volume{ID: aws.ToString(v.VolumeId), AZ: aws.ToString(v.AvailabilityZone), State: string(v.State)}
+	for _, a := range v.Attachments {
+		out.AttachedTo = append(out.AttachedTo, aws.ToString(a.InstanceId))
+	}
+	return out
 }
 
 // VolumeSnapshot implements facts.Source.
@@ -437,10 +476,36 @@ func (s *Source) VolumeSnapshot(ctx context.Context, id string) (facts.VolumeSna
 			return facts.VolumeSnapshot{}, err
 		}
 		if len(answer.Snapshots) == 0 {
-			return facts.VolumeSnapshot{}, none("InvalidSnapshot.NotFound", "The snapshot '"+id+"' does not exist.")
+			return facts.VolumeSnapshot{}, noSnapshot(id)
 		}
-		v := answer.Snapshots[0]
-		return facts.VolumeSnapshot{ID: id, Size: num(v.VolumeSize), State: string(v.State)}, nil
+		return snapshot(answer.Snapshots[0]), nil
+	})
+}
+
+func noSnapshot(id string) error {
+	return none("InvalidSnapshot.NotFound", "The snapshot '"+id+"' does not exist.")
+}
+
+func snapshot(v types.Snapshot) facts.VolumeSnapshot {
+	return facts.VolumeSnapshot{ID: aws.ToString(v.SnapshotId), Size: num(v.VolumeSize), State: string(v.State)}
+}
+
+// NetworkInterface implements facts.Source.
+func (s *Source) NetworkInterface(ctx context.Context, id string) (facts.NetworkInterface, error) {
+	return once(ctx, s, "interface "+id, func() (facts.NetworkInterface, error) {
+		answer, err := s.ec2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{id}})
+		if err != nil {
+			return facts.NetworkInterface{}, err
+		}
+		if len(answer.NetworkInterfaces) == 0 {
+			return facts.NetworkInterface{}, none("InvalidNetworkInterfaceID.NotFound", "The network interface '"+id+"' does not exist")
+		}
+		n := answer.NetworkInterfaces[0]
+		out := facts.NetworkInterface{ID: id, VPC: aws.ToString(n.VpcId)}
+		for _, g := range n.Groups {
+			out.Groups = append(out.Groups, aws.ToString(g.GroupId))
+		}
+		return out, nil
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -48,11 +49,12 @@ func isParameter(arn string) bool {
 
 // Secret implements facts.Source.
 func (s *Source) Secret(ctx context.Context, arn string) error {
-	if isParameter(arn) {
-		_, err := s.SecretText(ctx, arn)
-		return err
-	}
 	_, err := once(ctx, s, "secret "+arn, func() (bool, error) {
+		if isParameter(arn) {
+			_, name, _ := strings.Cut(arn, ":parameter/")
+			_, err := s.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: &name})
+			return true, err
+		}
 		_, err := s.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &arn})
 		return true, err
 	})
@@ -62,19 +64,21 @@ func (s *Source) Secret(ctx context.Context, arn string) error {
 // SecretText implements facts.Source.
 func (s *Source) SecretText(ctx context.Context, arn string) (string, error) {
 	return once(ctx, s, "secret text "+arn, func() (string, error) {
-		if isParameter(arn) {
-			answer, err := s.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: &arn, WithDecryption: aws.Bool(true)})
-			if err != nil {
-				return "", err
-			}
-			return aws.ToString(answer.Parameter.Value), nil
-		}
 		answer, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
 		if err != nil {
 			return "", err
 		}
 		return aws.ToString(answer.SecretString), nil
 	})
+}
+
+// Key implements facts.Source.
+func (s *Source) Key(ctx context.Context, id string) error {
+	_, err := once(ctx, s, "kms "+id, func() (bool, error) {
+		_, err := s.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
+		return true, err
+	})
+	return err
 }
 
 // HostedZone implements facts.Source.

@@ -6,15 +6,18 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/aws/aws-sdk-go-v2/service/fsx"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/resourcegroups"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -31,6 +34,10 @@ type Source struct {
 	efs     *efs.Client
 	fsx     *fsx.Client
 	iam     *iam.Client
+	groups  *resourcegroups.Client
+	kms     *kms.Client
+	builder *imagebuilder.Client
+	batch   *batch.Client
 	route53 *route53.Client
 	s3      *s3.Client
 	secrets *secretsmanager.Client
@@ -51,6 +58,10 @@ func New(cfg aws.Config) *Source {
 		efs:     efs.NewFromConfig(cfg),
 		fsx:     fsx.NewFromConfig(cfg),
 		iam:     iam.NewFromConfig(cfg),
+		groups:  resourcegroups.NewFromConfig(cfg),
+		kms:     kms.NewFromConfig(cfg),
+		builder: imagebuilder.NewFromConfig(cfg),
+		batch:   batch.NewFromConfig(cfg),
 		route53: route53.NewFromConfig(cfg),
 		s3:      s3.NewFromConfig(cfg),
 		secrets: secretsmanager.NewFromConfig(cfg),
@@ -125,19 +136,7 @@ func translate(err error) error {
 	if err == nil || errors.As(err, &known) || !errors.As(err, &api) {
 		return err
 	}
-	code := api.ErrorCode()
-	e := &facts.Error{Code: code, Message: api.ErrorMessage()}
-	if e.Message == "" || e.Message == "UnknownError" {
-		e.Message = code
-	}
-	switch {
-	case strings.Contains(code, "NotFound"), strings.HasPrefix(code, "NoSuch"), code == "404",
-		code == "InvalidPlacementGroup.Unknown", code == "InvalidKeyPair.NotFound", strings.HasSuffix(code, ".Malformed"):
-		e.Missing = true
-	case strings.Contains(code, "AccessDenied"), strings.Contains(code, "Unauthorized"), code == "Forbidden", code == "403":
-		e.Denied = true
-	}
-	return e
+	return facts.NewError(api.ErrorCode(), api.ErrorMessage())
 }
 
 // none is the error of an answer that has nothing in it.
