@@ -32,7 +32,7 @@ import (
 //	resource_groups       ARN → {capacity_reservation_pool, reservations: [ID]}
 //	network_interfaces    ID → {vpc, groups}
 //	volumes               ID → {state (available), az, attached_to: [instance ID]}
-//	snapshots             ID → {size, state (completed)}
+//	snapshots             ID → {size (40), state (completed)}
 //	efs_file_systems      ID → {one_zone, mount_targets: [{subnet or az, security_groups}]}
 //	fsx_file_systems      ID → {type, vpc, subnets, network_interfaces}; file_caches alike
 //	fsx_volumes           ID → ID of the file system
@@ -44,6 +44,7 @@ import (
 //	hosted_zones          ID → {private (true), vpcs, domain}
 //	batch_instance_types  [name]: what AWS Batch takes; null if it does not say
 //	imagebuilder_images   ARN → AMI
+//	public_subnets        [ID]: subnets with a route to the internet
 //	run_instances         instance type → {code, message}: why a trial launch fails
 //
 // A thing whose zone or VPC is left out is in those of the first subnet.
@@ -72,40 +73,43 @@ func unmarshal(data []byte, v any) error {
 
 // paper is the form of the text.
 type paper struct {
-	InstanceTypes    things[typeFact]  `json:"instance_types"`
-	Subnets          things[subnet]    `json:"subnets"`
-	VPCs             things[vpc]       `json:"vpcs"`
-	SecurityGroups   things[group]     `json:"security_groups"`
-	Images           things[image]     `json:"images"`
-	KeyPairs         things[string]    `json:"key_pairs"`
-	PlacementGroups  names             `json:"placement_groups"`
-	Reservations     things[reserved]  `json:"capacity_reservations"`
-	ResourceGroups   things[resources] `json:"resource_groups"`
-	Interfaces       things[iface]     `json:"network_interfaces"`
-	Volumes          things[volume]    `json:"volumes"`
-	Snapshots        things[snapshot]  `json:"snapshots"`
-	EFS              things[efs]       `json:"efs_file_systems"`
-	FSx              things[fsx]       `json:"fsx_file_systems"`
-	FSxVolumes       things[string]    `json:"fsx_volumes"`
-	FileCaches       things[fsx]       `json:"file_caches"`
-	Backups          names             `json:"fsx_backups"`
-	Buckets          things[bucket]    `json:"s3_buckets"`
-	Objects          names             `json:"s3_objects"`
-	HTTPS            map[string]status `json:"https"`
-	Keys             names             `json:"kms_keys"`
-	Roles            names             `json:"iam_roles"`
-	Profiles         names             `json:"iam_instance_profiles"`
-	Policies         names             `json:"iam_policies"`
-	Secrets          things[secret]    `json:"secrets"`
-	Parameters       names             `json:"ssm_parameters"`
-	HostedZones      things[zone]      `json:"hosted_zones"`
-	Addresses        names             `json:"elastic_ips"`
-	Launches         map[string]fault  `json:"run_instances"`
-	BatchTypes       []string          `json:"batch_instance_types"`
-	Builder          things[string]    `json:"imagebuilder_images"`
-	Stacks           []string          `json:"stacks"`          // read by those who keep clusters
-	PclusterImages   []string          `json:"pcluster_images"` // likewise
-	InternetGateways []string          `json:"public_subnets"`
+	InstanceTypes   things[typeFact]  `json:"instance_types"`
+	Subnets         things[subnet]    `json:"subnets"`
+	VPCs            things[vpc]       `json:"vpcs"`
+	SecurityGroups  things[group]     `json:"security_groups"`
+	Images          things[image]     `json:"images"`
+	KeyPairs        things[string]    `json:"key_pairs"`
+	PlacementGroups names             `json:"placement_groups"`
+	Reservations    things[reserved]  `json:"capacity_reservations"`
+	ResourceGroups  things[resources] `json:"resource_groups"`
+	Interfaces      things[iface]     `json:"network_interfaces"`
+	Volumes         things[volume]    `json:"volumes"`
+	Snapshots       things[snapshot]  `json:"snapshots"`
+	EFS             things[efs]       `json:"efs_file_systems"`
+	FSx             things[fsx]       `json:"fsx_file_systems"`
+	FSxVolumes      things[string]    `json:"fsx_volumes"`
+	FileCaches      things[fsx]       `json:"file_caches"`
+	Backups         names             `json:"fsx_backups"`
+	Buckets         things[bucket]    `json:"s3_buckets"`
+	Objects         names             `json:"s3_objects"`
+	HTTPS           map[string]status `json:"https"`
+	Keys            names             `json:"kms_keys"`
+	Roles           names             `json:"iam_roles"`
+	Profiles        names             `json:"iam_instance_profiles"`
+	Policies        names             `json:"iam_policies"`
+	Secrets         things[secret]    `json:"secrets"`
+	Parameters      names             `json:"ssm_parameters"`
+	HostedZones     things[zone]      `json:"hosted_zones"`
+	Addresses       names             `json:"elastic_ips"`
+	Launches        map[string]fault  `json:"run_instances"`
+	BatchTypes      []string          `json:"batch_instance_types"`
+	Builder         things[string]    `json:"imagebuilder_images"`
+	PublicSubnets   []string          `json:"public_subnets"`
+
+	// Of things that only others ask for.
+	Stacks         json.RawMessage `json:"stacks"`
+	PclusterImages json.RawMessage `json:"pcluster_images"`
+	AccessPoints   json.RawMessage `json:"efs_access_points"`
 }
 
 type (
@@ -183,7 +187,7 @@ type (
 		Attached []string `json:"attached_to"`
 	}
 	snapshot struct {
-		Size  int    `json:"size"`
+		Size  *int   `json:"size"`
 		State string `json:"state"`
 	}
 	efs struct {
@@ -245,9 +249,11 @@ func (t *thing[T]) UnmarshalJSON(data []byte) error {
 		t.err = f.err()
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return dec.Decode(&t.value)
+	if s, ok := any(&t.value).(*snapshot); ok {
+		size := 40
+		s.Size = &size // null is for a size that AWS does not tell
+	}
+	return json.Unmarshal(data, &t.value)
 }
 
 type things[T any] map[string]thing[T]
@@ -298,7 +304,7 @@ func orText(s, otherwise string) string {
 
 // memory turns the form of the text into ours.
 func (f *paper) memory() *Memory {
-	m := &Memory{Refused: map[string]*Error{}, Launches: map[string]*Error{}, BatchNames: f.BatchTypes, PublicSubnets: f.InternetGateways}
+	m := &Memory{Refused: map[string]*Error{}, Launches: map[string]*Error{}, BatchNames: f.BatchTypes, PublicSubnets: f.PublicSubnets}
 	var first subnet
 	if ids := slices.Sorted(maps.Keys(f.Subnets)); len(ids) > 0 {
 		first = f.Subnets[ids[0]].value
@@ -355,7 +361,7 @@ func (f *paper) memory() *Memory {
 		return Volume{ID: id, AZ: azOf(v.AZ), State: orText(v.State, "available"), AttachedTo: v.Attached}
 	})
 	m.Snapshots = convert(m, f.Snapshots, func(id string, s snapshot) VolumeSnapshot {
-		return VolumeSnapshot{ID: id, Size: s.Size, State: orText(s.State, "completed")}
+		return VolumeSnapshot{ID: id, Size: or(s.Size, 0), State: orText(s.State, "completed")}
 	})
 	m.EFSs = convert(m, f.EFS, func(id string, e efs) EFS {
 		out := EFS{ID: id, OneZone: e.OneZone != nil && e.OneZone != false && e.OneZone != ""}

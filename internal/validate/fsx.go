@@ -40,7 +40,7 @@ func lustreAssociations(k *check, path string, f *config.FsxLustreSettings) {
 
 func lustrePersistent(k *check, path string, f *config.FsxLustreSettings) {
 	if persistent(f) {
-		if f.PerUnitStorageThroughput == nil {
+		if t := f.PerUnitStorageThroughput; t == nil || *t == 0 {
 			k.errorf(path+".PerUnitStorageThroughput", "a %s file system needs PerUnitStorageThroughput", f.DeploymentType)
 		}
 		return
@@ -48,7 +48,7 @@ func lustrePersistent(k *check, path string, f *config.FsxLustreSettings) {
 	if f.KmsKeyId != "" {
 		k.errorf(path+".KmsKeyId", "only persistent file systems can have a key of their own")
 	}
-	if f.PerUnitStorageThroughput != nil {
+	if t := f.PerUnitStorageThroughput; t != nil && *t != 0 {
 		k.errorf(path+".PerUnitStorageThroughput", "only persistent file systems have PerUnitStorageThroughput")
 	}
 }
@@ -88,7 +88,7 @@ func lustreDisks(k *check, path string, f *config.FsxLustreSettings) {
 	if f.DriveCacheType != "" {
 		k.errorf(path+".DriveCacheType", "DriveCacheType is for StorageType HDD")
 	}
-	if allowed := lustreThroughput[f.DeploymentType]; t != nil && !slices.Contains(allowed, *t) {
+	if allowed := lustreThroughput[f.DeploymentType]; t != nil && *t != 0 && !slices.Contains(allowed, *t) {
 		kind := orElse(f.DeploymentType, "a backup")
 		if len(allowed) == 0 {
 			k.errorf(path+".PerUnitStorageThroughput", "file systems of %s have no PerUnitStorageThroughput to choose", kind)
@@ -125,6 +125,8 @@ func lustreCapacity(k *check, path string, f *config.FsxLustreSettings) {
 			smallest, step = nil, 6000
 		case t != nil && *t == 40:
 			smallest, step = nil, 1800
+		default:
+			return // the throughput is wrong, which is reported
 		}
 	}
 	if !slices.Contains(smallest, n) && (n <= 0 || n%step != 0) {

@@ -261,8 +261,8 @@ func keyPair(k *check) {
 	switch {
 	case err != nil:
 		k.errorf(path, "the key pair %s can't be used: %v", name, err)
-	case key.Type == "rsa" && k.c.Image.Os == "ubuntu2204":
-		k.errorf(path, "ubuntu2204 does not accept RSA keys, such as %s", name)
+	case key.Type == "rsa" && (k.c.Image.Os == "ubuntu2204" || k.c.Image.Os == "ubuntu2404"):
+		k.errorf(path, "%s does not accept RSA keys, such as %s", k.c.Image.Os, name)
 		k.hint("make an ED25519 key pair")
 	}
 }

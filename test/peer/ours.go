@@ -43,15 +43,24 @@ func ours(it item) (judgement, error) {
 		j.Outcome, j.Message = "aborted", p.String()
 		return j, nil
 	}
-	if len(problems.At(config.Error)) == 0 {
+	if late := problems.Late(); len(late) > 0 && len(problems.Shape()) == 0 {
+		j.Outcome, j.Message = "aborted", late[0].String()
+		return j, nil
+	}
+	if problems = problems.Shape(); len(problems) == 0 {
 		suppress, err := validate.ParseSuppress(it.Args.Suppress)
 		if err != nil {
 			return j, err
 		}
 		region := or(it.Args.Region, or(c.Region, "us-east-1"))
-		problems = append(problems, validate.Run(context.Background(), c, source, validate.Options{
+		report := validate.Cluster(context.Background(), c, source, validate.Options{
 			ClusterName: or(it.Args.ClusterName, "mycluster"), Region: region, Suppress: suppress, HeadInstance: it.Args.HeadInstance,
-		})...)
+		})
+		if len(report.Aborted) > 0 {
+			j.Outcome, j.Message = "aborted", report.Aborted[0].String()
+			return j, nil
+		}
+		problems = append(problems, report.Found...)
 	}
 	threshold := config.Error
 	if l, err := config.ParseLevel(it.Args.FailureLevel); err == nil {
