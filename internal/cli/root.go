@@ -47,7 +47,7 @@ func newRoot(env *Env) *cobra.Command {
 		newGetImageLogEventsCmd(env, notYet[imageLogEventsOptions]("get-image-log-events")),
 		newGetImageStackEventsCmd(env, notYet[imageStackEventsOptions]("get-image-stack-events")),
 		newListOfficialImagesCmd(env, notYet[officialImagesOptions]("list-official-images")),
-		newConfigureCmd(env, plainNotYet[configureOptions]("configure")),
+		newConfigureCmd(env, runConfigure),
 		newDCVConnectCmd(env, runDCVConnect),
 		newExportClusterLogsCmd(env, runExportClusterLogs),
 		newExportImageLogsCmd(env, plainNotYet[exportImageLogsOptions]("export-image-logs")),

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"pcluster/internal/cluster"
+	"pcluster/internal/configure"
 )
 
 // An Env is the world in which a command runs. [System] is the real one.
@@ -37,6 +38,8 @@ type Env struct {
 	AWS func(ctx context.Context, region string, log *slog.Logger) (aws.Config, error)
 	// Operator returns what operates on the clusters of the configuration's region.
 	Operator func(cfg aws.Config, log *slog.Logger) *cluster.Operator
+	// Configure returns what reads the configuration's region for a dialogue.
+	Configure func(cfg aws.Config, log *slog.Logger) *configure.Cloud
 	// Shell runs a command line, connected to the streams, and waits for it. The
 	// error is only of the shell: the status of the command is nobody's concern.
 	Shell func(line string) error
@@ -85,6 +88,7 @@ func System() Env {
 		return string(output), 0, err
 	}
 	env.Browse = browse
+	env.Configure = configure.NewCloud
 	env.Operator = func(cfg aws.Config, log *slog.Logger) *cluster.Operator {
 		o := cluster.New(cfg, log)
 		if dir := env.Getenv("PCLUSTER_NODE_PROGRAM_DIR"); dir != "" {
