@@ -56,6 +56,7 @@ func TestDialogues(t *testing.T) {
 		"automatic subnets":       {cloud: busy(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\nn\n1\ny\n\n\n"},
 		"automatic public subnet": {cloud: busy(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\nn\n2\n2\n2\n"},
 		"no VPC":                  {cloud: newFake(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\n1\n2\n"},
+		"no VPC and a failure":    {cloud: func() *fakeCloud { f := newFake(); f.failure = "no addresses are left"; return f }(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\n1\n2\n", err: ErrNoNetwork},
 		"a VPC by itself":         {cloud: busy(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\ny\n1\n1\n"},
 		"awsbatch":                {cloud: busy(), region: "us-east-1", answers: "\nawsbatch\n\n\n64\nn\nvpc-1\n\n"},
 		"a stack that fails":      {cloud: func() *fakeCloud { f := busy(); f.failure = "no addresses are left"; return f }(), region: "us-east-1", answers: "\n\n\n\n\n\n\n\n\nn\n1\ny\n\n\n", err: ErrNoNetwork},

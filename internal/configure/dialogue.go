@@ -324,7 +324,7 @@ func (d *dialogue) askSubnet(ctx context.Context, label, otherwise string, v vpc
 }
 
 // makeNetwork makes subnets in a VPC or, if there is none, in one that it makes.
-func (d *dialogue) makeNetwork(ctx context.Context, in *vpc) error {
+func (d *dialogue) makeNetwork(ctx context.Context, in *vpc) (err error) {
 	zone, layout, err := d.askLayout(ctx)
 	if err != nil {
 		return err
@@ -336,6 +336,11 @@ func (d *dialogue) makeNetwork(ctx context.Context, in *vpc) error {
 			return err
 		}
 		in = &made
+		defer func() {
+			if err != nil {
+				d.printf("VPC %s, which was made for it, is left. To delete it: aws ec2 delete-vpc --region %s --vpc-id %s", made.id, d.plan.region, made.id)
+			}
+		}()
 	}
 	problems, err := d.cloud.checkVPC(ctx, in.id)
 	if err != nil {
