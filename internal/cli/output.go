@@ -47,8 +47,8 @@ func (env *Env) printRefusal(e *operationError) {
 	}
 	env.log.Error(string(text))
 	fmt.Fprintf(env.Stdout, "%s\n", text)
-	if _, terminal := env.Columns(); terminal {
-		writeDiagnostics(env.Stderr, e.refusal)
+	if width, terminal := env.Columns(); terminal {
+		writeDiagnostics(env.Stderr, e.refusal, width)
 	}
 }
 

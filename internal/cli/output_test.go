@@ -53,8 +53,8 @@ func TestOutputIsASCII(t *testing.T) {
 func TestDiagnosticsPointAtTheMistake(t *testing.T) {
 	refusal := clusterError("Region: us-east-1\nHeadNode:\n\tInstanceTyp: t3.micro\n", 3, 2, "unknown key InstanceTyp", "did you mean InstanceType?")
 	var b strings.Builder
-	writeDiagnostics(&b, refusal)
-	want := "cluster.yaml:3:2: error: unknown key InstanceTyp (HeadNode)\n    3 | \tInstanceTyp: t3.micro\n      | \t^\n      = hint: did you mean InstanceType?\n"
+	writeDiagnostics(&b, refusal, 100)
+	want := "cluster.yaml:3:2: error: unknown key InstanceTyp\n    3 | \tInstanceTyp: t3.micro\n      | \t^^^^^^^^^^^\n      = HeadNode\n      = hint: did you mean InstanceType?\n"
 	if diff := cmp.Diff(want, unstyle(b.String())); diff != "" {
 		t.Error(diff)
 	}

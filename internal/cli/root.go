@@ -48,6 +48,7 @@ func newRoot(env *Env) *cobra.Command {
 		newGetImageStackEventsCmd(env, notYet[imageStackEventsOptions]("get-image-stack-events")),
 		newListOfficialImagesCmd(env, notYet[officialImagesOptions]("list-official-images")),
 		newConfigureCmd(env, runConfigure),
+		newValidateCmd(env, runValidate),
 		newDCVConnectCmd(env, runDCVConnect),
 		newExportClusterLogsCmd(env, runExportClusterLogs),
 		newExportImageLogsCmd(env, plainNotYet[exportImageLogsOptions]("export-image-logs")),

@@ -33,6 +33,8 @@ type Env struct {
 	// Columns returns the width of the terminal that stderr is, and false if it is
 	// none.
 	Columns func() (int, bool)
+	// StdoutColumns is the same for stdout; nil: it is no terminal.
+	StdoutColumns func() (int, bool)
 	// AWS returns the SDK's configuration for a region; without one, for the region
 	// of the profile, if it has any.
 	AWS func(ctx context.Context, region string, log *slog.Logger) (aws.Config, error)
@@ -60,14 +62,15 @@ type Env struct {
 func System() Env {
 	home, _ := os.UserHomeDir() // without a home, there is no log
 	env := Env{
-		Stdin:   os.Stdin,
-		Stdout:  os.Stdout,
-		Stderr:  os.Stderr,
-		Getenv:  os.Getenv,
-		Home:    home,
-		Now:     time.Now,
-		AWS:     loadAWS,
-		Columns: func() (int, bool) { width, _, err := term.GetSize(int(os.Stderr.Fd())); return width, err == nil },
+		Stdin:         os.Stdin,
+		Stdout:        os.Stdout,
+		Stderr:        os.Stderr,
+		Getenv:        os.Getenv,
+		Home:          home,
+		Now:           time.Now,
+		AWS:           loadAWS,
+		Columns:       func() (int, bool) { width, _, err := term.GetSize(int(os.Stderr.Fd())); return width, err == nil },
+		StdoutColumns: func() (int, bool) { width, _, err := term.GetSize(int(os.Stdout.Fd())); return width, err == nil },
 		Shell: func(line string) error {
 			cmd := exec.Command("/bin/sh", "-c", line)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -72,8 +72,9 @@ func runIn(ts *testscript.TestScript, args []string) int {
 	env := Env{
 		Stdin: strings.NewReader(""), Stdout: ts.Stdout(), Stderr: ts.Stderr(),
 		Getenv: ts.Getenv, Home: ts.Getenv("HOME"),
-		Now:     func() time.Time { return clustertest.Noon },
-		Columns: func() (int, bool) { return 100, w.terminal },
+		Now:           func() time.Time { return clustertest.Noon },
+		Columns:       func() (int, bool) { return 100, w.terminal },
+		StdoutColumns: func() (int, bool) { return 100, w.terminal },
 		AWS: func(_ context.Context, region string, _ *slog.Logger) (aws.Config, error) {
 			if region == "" {
 				region = ts.Getenv("PROFILE_REGION")

@@ -173,7 +173,11 @@ func Explain(err error) string {
 		}
 		return doing(err, op) + call + where + " cannot be reached (" + u.Err.Error() + ")" + hint
 	case badCredentials:
-		return doing(err, op) + call + said(api) + "; check AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+		before := doing(err, api)
+		if isOp {
+			before = doing(err, op)
+		}
+		return before + call + said(api) + "; check AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	}
 	switch {
 	case isOp && isAPI:

@@ -277,11 +277,11 @@ func (e *env) findImages(abort func(name, path, hint, format string, args ...any
 		}
 		head, ok := e.head()
 		if !ok {
-			e.noImage = fmt.Errorf("the instance type %s is not known", e.c.HeadNode.InstanceType)
+			e.noImage = facts.ErrOffline // the head node's type is unknown, which is reported
 			continue
 		}
 		if e.official, e.noImage = e.src.OfficialImage(e.ctx, facts.OfficialQuery(e.c, head.Architecture())); e.noImage != nil && !errors.Is(e.noImage, facts.ErrOffline) {
-			abort("official AMI", needed[ami], "give Image.CustomAmi", "there is no official AMI for %s on %s: %v", e.c.Image.Os, head.Architecture(), e.noImage)
+			abort("official AMI", needed[ami], "give Image.CustomAmi", "the official AMI for %s can't be used: %v", e.c.Image.Os, e.noImage)
 		}
 	}
 }

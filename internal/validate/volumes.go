@@ -177,8 +177,11 @@ func volumeZone(k *check) {
 }
 
 func rootZone(k *check) {
+	if len(k.c.SharedStorage) == 0 {
+		return
+	}
 	head, ok := k.headSubnet()
-	if !ok || len(k.c.SharedStorage) == 0 {
+	if !ok {
 		return
 	}
 	if stray := k.strayQueues(head.AZ); len(stray) > 0 {
