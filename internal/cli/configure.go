@@ -22,7 +22,7 @@ func newConfigureCmd(env *Env, run func(context.Context, *Env, configureOptions)
 	cmd := &cobra.Command{
 		Use:   "configure",
 		Short: "Ask what a cluster shall be and write a file that describes it",
-		Long: "Ask what a cluster shall be and write a file that describes it. The choices are those of your account;\n" +
+		Long: "Ask what a cluster shall be and write a file that describes it. The choices are those of your account; " +
 			"where it has no network for the cluster, one can be created.",
 		Example: "  pcluster configure --config cluster.yaml\n  pcluster create-cluster -n demo -c cluster.yaml",
 	}

@@ -21,7 +21,16 @@ type createOptions struct {
 func newCreateClusterCmd(env *Env, run func(context.Context, *Env, createOptions) (any, error)) *cobra.Command {
 	var o createOptions
 	o.RollbackOnFailure = true
-	cmd := &cobra.Command{Use: "create-cluster", Short: "Create a cluster from a file"}
+	cmd := &cobra.Command{
+		Use:   "create-cluster",
+		Short: "Create a cluster from a file",
+		Long: "Create a cluster from a file. The file is validated first. The command ends when the creation has begun; " +
+			"describe-cluster tells how far it is, or --wait stays to show it.",
+		Example: "  pcluster create-cluster -n demo -c cluster.yaml --dryrun true\n" +
+			"  pcluster create-cluster -n demo -c cluster.yaml --rollback-on-failure false --wait",
+		Annotations: map[string]string{exitStatus: "refused or failed: the answer is a message, with what is wrong with the file; " +
+			"also a dry run that has found nothing wrong"},
+	}
 	begin(cmd)
 	clusterName(cmd, &o.Cluster)
 	o.declareFile(cmd, "cluster-configuration", "YAML file that describes the cluster")

@@ -24,7 +24,7 @@ func newDCVConnectCmd(env *Env, run func(context.Context, *Env, dcvOptions) erro
 	cmd := &cobra.Command{
 		Use:   "dcv-connect",
 		Short: "Open a desktop on the head node or a login node in the browser",
-		Long: "Open a desktop on the head node or a login node in the browser, with Amazon DCV. The cluster's file must\n" +
+		Long: "Open a desktop on the head node or a login node in the browser, with Amazon DCV. The cluster's file must " +
 			"have Dcv.Enabled there.",
 		Example: "  pcluster dcv-connect -n demo --key-path ~/.ssh/key.pem",
 	}

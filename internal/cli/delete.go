@@ -16,7 +16,13 @@ type deleteOptions struct {
 
 func newDeleteClusterCmd(env *Env, run func(context.Context, *Env, deleteOptions) (any, error)) *cobra.Command {
 	var o deleteOptions
-	cmd := &cobra.Command{Use: "delete-cluster", Short: "Delete a cluster and everything that its stack owns"}
+	cmd := &cobra.Command{
+		Use:   "delete-cluster",
+		Short: "Delete a cluster and everything that its stack owns",
+		Long: "Delete a cluster and everything that its stack owns: instances, file systems that the file does not keep, " +
+			"and the files that pcluster uploaded. Logs stay, unless the file says otherwise.",
+		Example: "  pcluster delete-cluster -n demo --wait",
+	}
 	begin(cmd)
 	clusterName(cmd, &o.Cluster)
 	waitOption(cmd, &o.Wait, "wait until the cluster is deleted and show on stderr how far it is")
@@ -58,7 +64,7 @@ func newDeleteClusterInstancesCmd(env *Env, run func(context.Context, *Env, dele
 	cmd := &cobra.Command{
 		Use:   "delete-cluster-instances",
 		Short: "Terminate the compute nodes of a cluster",
-		Long: "Terminate the compute nodes of a cluster, whatever runs on them. Prints nothing. While the compute fleet\n" +
+		Long: "Terminate the compute nodes of a cluster, whatever runs on them. Prints nothing. While the compute fleet " +
 			"runs, static nodes come back: stop it first with update-compute-fleet.",
 		Example: "  pcluster delete-cluster-instances -n demo",
 	}

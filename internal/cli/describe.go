@@ -15,7 +15,13 @@ type describeOptions struct {
 
 func newDescribeClusterCmd(env *Env, run func(context.Context, *Env, describeOptions) (any, error)) *cobra.Command {
 	var o describeOptions
-	cmd := &cobra.Command{Use: "describe-cluster", Short: "Tell everything about a cluster"}
+	cmd := &cobra.Command{
+		Use:   "describe-cluster",
+		Short: "Tell everything about a cluster",
+		Long: "Tell everything about a cluster: its status and, if it could not be created, why; its head node, fleet and " +
+			"login nodes; and where its file can be read.",
+		Example: "  pcluster describe-cluster -n demo --query clusterStatus\n  pcluster describe-cluster -n demo --query headNode.privateIpAddress",
+	}
 	begin(cmd)
 	clusterName(cmd, &o.Cluster)
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
@@ -37,7 +43,12 @@ type instancesOptions struct {
 
 func newDescribeClusterInstancesCmd(env *Env, run func(context.Context, *Env, instancesOptions) (any, error)) *cobra.Command {
 	var o instancesOptions
-	cmd := &cobra.Command{Use: "describe-cluster-instances", Short: "List the instances of a cluster"}
+	cmd := &cobra.Command{
+		Use:     "describe-cluster-instances",
+		Short:   "List the instances of a cluster",
+		Long:    "List the instances of a cluster that are not terminated.",
+		Example: "  pcluster describe-cluster-instances -n demo --node-type ComputeNode --query 'instances[].[instanceId, state]'",
+	}
 	flags := cmd.Flags()
 	begin(cmd)
 	clusterName(cmd, &o.Cluster)

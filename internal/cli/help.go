@@ -63,6 +63,9 @@ func writeUsage(w io.Writer, cmd *cobra.Command) {
 				parts = append(parts, "["+usageOf(f)+"]")
 			}
 		})
+		if what := cmd.Annotations[positional]; what != "" {
+			parts = append(parts, what)
+		}
 	default:
 		parts = strings.Fields(strings.TrimPrefix(cmd.UseLine(), cmd.CommandPath()))
 		if cmd.HasAvailableSubCommands() {
@@ -88,7 +91,12 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	if text == "" {
 		text = cmd.Short
 	}
-	fmt.Fprintf(w, "\n%s\n", text)
+	fmt.Fprintln(w)
+	if ours(cmd) || !cmd.HasParent() {
+		writeWrapped(w, "", text)
+	} else {
+		fmt.Fprintln(w, text)
+	}
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprint(w, "\nCOMMANDS:\n")
 		for _, sub := range inOrder(cmd) {
@@ -117,12 +125,31 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	}
 	cmd.NonInheritedFlags().VisitAll(show)
 	cmd.InheritedFlags().VisitAll(show)
+	if ours(cmd) {
+		writeExitStatus(w, cmd)
+	}
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nexamples:\n%s\n", cmd.Example)
 	}
 	if !cmd.HasParent() {
 		fmt.Fprint(w, "\nFor the options of a command, run: pcluster COMMAND --help\n")
 	}
+}
+
+// writeExitStatus says what a script can tell by the exit status.
+func writeExitStatus(w io.Writer, cmd *cobra.Command) {
+	zero, one := "done", "failed: standard error says why"
+	if cmd.Flags().Lookup("query") != nil {
+		zero, one = "done: the answer is on standard output", "refused or failed: the answer is a message"
+	}
+	if more, ok := cmd.Annotations[exitStatus]; ok {
+		one = more
+	}
+	fmt.Fprintf(w, "\nexit status:\n  0     %s\n  1     ", zero)
+	var wrapped strings.Builder
+	writeWrapped(&wrapped, "        ", one)
+	fmt.Fprint(w, strings.TrimLeft(wrapped.String(), " "))
+	fmt.Fprint(w, "  2     a mistake in the arguments\n")
 }
 
 func writeWrapped(w io.Writer, indent, text string) {

@@ -44,8 +44,10 @@ func newBuildImageCmd(env *Env, run func(context.Context, *Env, buildImageOption
 	cmd := &cobra.Command{
 		Use:   "build-image",
 		Short: "Build an image from a file",
-		Long: "Build an image, which becomes an AMI for clusters, from a file that says on what it is based and what is\n" +
+		Long: "Build an image, which becomes an AMI for clusters, from a file that says on what it is based and what is " +
 			"added. The build goes on after the command; describe-image tells how far it is.",
+		Annotations: map[string]string{exitStatus: "refused or failed: the answer is a message, with what is wrong with the file; " +
+			"also a dry run that has found nothing wrong"},
 		Example: "  pcluster build-image -i my-image -c image.yaml\n  pcluster describe-image -i my-image --query imageBuildStatus",
 	}
 	begin(cmd)
@@ -160,7 +162,7 @@ func newGetImageStackEventsCmd(env *Env, run func(context.Context, *Env, imageSt
 	cmd := &cobra.Command{
 		Use:   "get-image-stack-events",
 		Short: "List the events of the stack that builds an image",
-		Long: "List the events of the stack that builds an image, newest first. An image that is ready has no stack any\n" +
+		Long: "List the events of the stack that builds an image, newest first. An image that is ready has no stack any " +
 			"more.",
 		Example: "  pcluster get-image-stack-events -i my-image --query 'events[].[logicalResourceId, resourceStatus]'",
 	}

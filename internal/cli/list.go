@@ -16,7 +16,11 @@ type listOptions struct {
 
 func newListClustersCmd(env *Env, run func(context.Context, *Env, listOptions) (any, error)) *cobra.Command {
 	var o listOptions
-	cmd := &cobra.Command{Use: "list-clusters", Short: "List the clusters of a region"}
+	cmd := &cobra.Command{
+		Use:     "list-clusters",
+		Short:   "List the clusters of a region",
+		Example: "  pcluster list-clusters --query 'clusters[].[clusterName, clusterStatus]'\n  pcluster list-clusters --cluster-status CREATE_FAILED DELETE_FAILED",
+	}
 	begin(cmd)
 	cmd.Flags().Var((*textValue)(&o.NextToken), "next-token", "token of the next page, from the answer with the page before")
 	cmd.Flags().Var(manyChoices(&o.Statuses, cluster.FilterStatuses), "cluster-status", "only clusters in one of these statuses; by default, all")

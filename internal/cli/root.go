@@ -55,6 +55,7 @@ func newRoot(env *Env) *cobra.Command {
 		newSSHCmd(env, runSSH),
 		newVersionCmd(env, runVersion),
 	}
+	commands = append(commands, newCompletionCmd(env, runCompletion), newCompleteCmd(env))
 	for _, extra := range env.Commands {
 		commands = append(commands, extra())
 	}
@@ -71,6 +72,9 @@ func newRoot(env *Env) *cobra.Command {
 // position is the annotation that keeps commands in our order; by itself, the
 // library sorts them by name.
 const position = "position"
+
+// positional is the annotation that says what a command takes beside options.
+const positional = "positional"
 
 // inOrder returns the commands below one that help shows.
 func inOrder(cmd *cobra.Command) []*cobra.Command {
@@ -105,6 +109,10 @@ func (c *common) declare(cmd *cobra.Command, region bool) {
 		flags.VarP((*textValue)(&c.Region), "region", "r", "AWS Region that the operation corresponds to")
 	}
 }
+
+// exitStatus is the annotation that says what status 1 means, where it is more
+// than what all commands mean by it.
+const exitStatus = "exit-status"
 
 // An operation is a command that prints one JSON document and takes --query.
 // The document is printed even with an error, if there is one.

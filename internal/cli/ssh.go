@@ -20,9 +20,10 @@ func newSSHCmd(env *Env, run func(context.Context, *Env, sshOptions, []string) e
 	cmd := &cobra.Command{
 		Use:   "ssh",
 		Short: "Connect to the head node of a cluster with SSH",
-		Long: "Connect to the head node of a cluster with SSH, as the default user of its operating system.\n" +
+		Long: "Connect to the head node of a cluster with SSH, as the default user of its operating system. " +
 			"Arguments that pcluster does not know go to ssh, after user and address.",
-		Example: "  pcluster ssh --cluster-name demo -i ~/.ssh/key.pem",
+		Annotations: map[string]string{exitStatus: "there is no head node, or ssh could not be run; the status of ssh itself is not passed on"},
+		Example:     "  pcluster ssh --cluster-name demo -i ~/.ssh/key.pem",
 	}
 	flags := cmd.Flags()
 	begin(cmd)

@@ -11,7 +11,7 @@ import (
 
 func newVersionCmd(env *Env, run func(*Env) error) *cobra.Command {
 	var c common
-	cmd := &cobra.Command{Use: "version", Short: "Display the version of pcluster"}
+	cmd := &cobra.Command{Use: "version", Short: "Display the version of pcluster", Example: "  pcluster version"}
 	begin(cmd)
 	return plain(env, cmd, &c, false, false, func(context.Context, []string) error { return run(env) })
 }

@@ -331,8 +331,8 @@ func (d *dialogue) makeNetwork(ctx context.Context, in *vpc) (err error) {
 	}
 	if in == nil {
 		d.printf("Beginning VPC creation. Please do not leave the terminal until the creation is finalized")
-		made, err := d.cloud.createVPC(ctx)
-		if err != nil {
+		var made vpc
+		if made, err = d.cloud.createVPC(ctx); err != nil {
 			return err
 		}
 		in = &made
