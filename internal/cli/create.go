@@ -28,7 +28,7 @@ func newCreateClusterCmd(env *Env, run func(context.Context, *Env, createOptions
 			"describe-cluster tells how far it is, or --wait stays to show it.",
 		Example: "  pcluster create-cluster -n demo -c cluster.yaml --dryrun true\n" +
 			"  pcluster create-cluster -n demo -c cluster.yaml --rollback-on-failure false --wait",
-		Annotations: map[string]string{exitStatus: "refused or failed: the answer is a message, with what is wrong with the file; " +
+		Annotations: map[string]string{exitStatus: "1 refused or failed: the answer is a message, with what is wrong with the file; " +
 			"also a dry run that has found nothing wrong"},
 	}
 	begin(cmd)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,12 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	}
 	fmt.Fprintln(w)
 	if ours(cmd) || !cmd.HasParent() {
-		writeWrapped(w, "", text)
+		for i, paragraph := range strings.Split(text, "\n\n") {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			writeWrapped(w, "", paragraph)
+		}
 	} else {
 		fmt.Fprintln(w, text)
 	}
@@ -138,18 +144,27 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 
 // writeExitStatus says what a script can tell by the exit status.
 func writeExitStatus(w io.Writer, cmd *cobra.Command) {
-	zero, one := "done", "failed: standard error says why"
+	meanings := []string{"done", "failed: standard error says why", "a mistake in the arguments"}
 	if cmd.Flags().Lookup("query") != nil {
-		zero, one = "done: the answer is on standard output", "refused or failed: the answer is a message"
+		meanings[0], meanings[1] = "done: the answer is on standard output", "refused or failed: the answer is a message"
 	}
-	if more, ok := cmd.Annotations[exitStatus]; ok {
-		one = more
+	for line := range strings.Lines(cmd.Annotations[exitStatus]) {
+		status, meaning, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(status)
+		if err != nil || n > len(meanings) {
+			panic(cmd.Name() + ": exit statuses are to be lines of number and meaning, in order")
+		}
+		if n == len(meanings) {
+			meanings = append(meanings, "")
+		}
+		meanings[n] = meaning
 	}
-	fmt.Fprintf(w, "\nexit status:\n  0     %s\n  1     ", zero)
-	var wrapped strings.Builder
-	writeWrapped(&wrapped, "        ", one)
-	fmt.Fprint(w, strings.TrimLeft(wrapped.String(), " "))
-	fmt.Fprint(w, "  2     a mistake in the arguments\n")
+	fmt.Fprint(w, "\nexit status:\n")
+	for n, meaning := range meanings {
+		var wrapped strings.Builder
+		writeWrapped(&wrapped, "     ", meaning)
+		fmt.Fprintf(w, "  %d  %s", n, strings.TrimLeft(wrapped.String(), " "))
+	}
 }
 
 func writeWrapped(w io.Writer, indent, text string) {

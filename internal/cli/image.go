@@ -46,7 +46,7 @@ func newBuildImageCmd(env *Env, run func(context.Context, *Env, buildImageOption
 		Short: "Build an image from a file",
 		Long: "Build an image, which becomes an AMI for clusters, from a file that says on what it is based and what is " +
 			"added. The build goes on after the command; describe-image tells how far it is.",
-		Annotations: map[string]string{exitStatus: "refused or failed: the answer is a message, with what is wrong with the file; " +
+		Annotations: map[string]string{exitStatus: "1 refused or failed: the answer is a message, with what is wrong with the file; " +
 			"also a dry run that has found nothing wrong"},
 		Example: "  pcluster build-image -i my-image -c image.yaml\n  pcluster describe-image -i my-image --query imageBuildStatus",
 	}

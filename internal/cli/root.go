@@ -110,8 +110,8 @@ func (c *common) declare(cmd *cobra.Command, region bool) {
 	}
 }
 
-// exitStatus is the annotation that says what status 1 means, where it is more
-// than what all commands mean by it.
+// exitStatus is the annotation with exit statuses that mean other or more than
+// they do in all commands: lines of number and meaning.
 const exitStatus = "exit-status"
 
 // An operation is a command that prints one JSON document and takes --query.

@@ -22,7 +22,7 @@ func newSSHCmd(env *Env, run func(context.Context, *Env, sshOptions, []string) e
 		Short: "Connect to the head node of a cluster with SSH",
 		Long: "Connect to the head node of a cluster with SSH, as the default user of its operating system. " +
 			"Arguments that pcluster does not know go to ssh, after user and address.",
-		Annotations: map[string]string{exitStatus: "there is no head node, or ssh could not be run; the status of ssh itself is not passed on"},
+		Annotations: map[string]string{exitStatus: "1 there is no head node, or ssh could not be run; the status of ssh itself is not passed on"},
 		Example:     "  pcluster ssh --cluster-name demo -i ~/.ssh/key.pem",
 	}
 	flags := cmd.Flags()

@@ -21,7 +21,7 @@ func newUpdateClusterCmd(env *Env, run func(context.Context, *Env, updateOptions
 		Short: "Change a cluster into what a file describes",
 		Long: "Change a cluster into what a file describes. The answer lists what changes; a change that the cluster " +
 			"can't take in its present state is refused, with what to do first.",
-		Annotations: map[string]string{exitStatus: "refused or failed: the answer is a message, with what can't be changed; " +
+		Annotations: map[string]string{exitStatus: "1 refused or failed: the answer is a message, with what can't be changed; " +
 			"also a dry run that has found nothing wrong"},
 		Example: "  pcluster update-cluster -n demo -c cluster.yaml --dryrun true\n  pcluster update-cluster -n demo -c cluster.yaml",
 	}

@@ -45,12 +45,9 @@ func newValidateCmd(env *Env, run func(context.Context, *Env, validateOptions) e
 			"with the place in the file. Nothing is created.\n\n" +
 			"What the file refers to is looked up in AWS, or in a file of facts, or, with --offline,\n" +
 			"not at all: then everything is checked that needs no account, with built-in data on\n" +
-			"instance types, and the rest is listed.\n\n" +
-			"exit status:\n" +
-			"  0  nothing is as bad as --validation-failure-level\n" +
-			"  1  something is\n" +
-			"  2  a mistake in the arguments, or a file that can't be read\n" +
-			"  3  AWS could not be asked",
+			"instance types, and the rest is listed.",
+		Annotations: map[string]string{exitStatus: "0 nothing is as bad as --validation-failure-level\n1 something is\n" +
+			"2 a mistake in the arguments, or a file that can't be read\n3 AWS could not be asked"},
 		Example: "  pcluster validate -c cluster.yaml\n" +
 			"  pcluster validate -c cluster.yaml --offline\n" +
 			"  pcluster validate -c image.yaml --facts account.yaml --json",
