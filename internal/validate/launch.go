@@ -53,6 +53,9 @@ func tryHead(k *check) {
 // network cards, or else the first.
 func tryCompute(k *check, path string, q *config.SlurmQueue) {
 	list := slices.DeleteFunc(k.resourcesOf(path, q), func(r *resource) bool { return len(r.types) == 0 })
+	if len(q.ComputeResources) == 0 {
+		k.errorf(path+".ComputeResources", "the queue %s has no compute resource", q.Name)
+	}
 	if len(list) == 0 || len(q.Networking.SubnetIds) == 0 {
 		return
 	}

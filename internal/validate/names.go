@@ -1,7 +1,7 @@
 package validate
 
 import (
-	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -82,12 +82,16 @@ func repeated(k *check, what string, list []string, place func(i int) string) {
 	}
 }
 
-// mostResources is how many queues, and how many compute resources, a cluster can have.
-const mostResources = 50
+// What a cluster can have at most; a queue can have as many compute resources.
+const (
+	mostQueues    = 50
+	mostResources = 50
+	mostPools     = 10
+)
 
-func atMost(k *check, path string, n int, what string) {
-	if n > mostResources {
-		k.errorf(path, "%s can have %d, not %d", what, mostResources, n)
+func atMost(k *check, path string, n, most int, what string) {
+	if n > most {
+		k.errorf(path, "%s can have %d, not %d", what, most, n)
 	}
 }
 
@@ -249,26 +253,36 @@ func tiny(instanceType string) bool {
 	return strings.Contains(instanceType, "micro") || strings.Contains(instanceType, "nano")
 }
 
-// chefAttributes: a switch of how updates reach nodes travels in a JSON document.
-func chefAttributes(k *check, path, text string) {
-	on, given, err := inPlaceUpdates(text)
-	switch {
-	case !given && err == nil:
-	case err != nil:
-		k.errorf(path, "%v", err)
-	case !on:
-		k.warnf(path, "cluster.in_place_update_on_fleet_enabled is false: running nodes do not follow updates of the cluster")
-	}
+// A chefSwitch is an attribute of the Chef cookbook that decides something of a
+// cluster, and so is checked; the nodes here have no Chef.
+type chefSwitch struct {
+	path    []string
+	warnsIf bool
+	warning string
 }
 
-func inPlaceUpdates(text string) (on, given bool, err error) {
-	v, ok := jsonMember(text, "cluster", "in_place_update_on_fleet_enabled")
-	if !ok {
-		return false, false, nil
+var chefSwitches = []chefSwitch{
+	{[]string{"cluster", "in_place_update_on_fleet_enabled"}, false, "running nodes do not follow updates of the cluster"},
+	{[]string{"cluster", "cluster_readiness_check_enabled"}, false, ""},
+	{[]string{"cluster", "cluster_readiness_check_ignore_failure"}, true, "a cluster that is not ready after an update passes for updated"},
+}
+
+func chefAttributes(k *check, path, text string) {
+	for _, s := range chefSwitches {
+		v, given := jsonMember(text, s.path...)
+		name := strings.Join(s.path, ".")
+		switch on, isBool := v.(bool); {
+		case !given:
+		case !isBool:
+			k.errorf(path, "%s has to be true or false, not %v", name, v)
+		case s.warning != "" && on == s.warnsIf:
+			k.warnf(path, "with %s %v %s", name, on, s.warning)
+		}
 	}
-	on, isBool := v.(bool)
-	if !isBool {
-		return false, true, fmt.Errorf("cluster.in_place_update_on_fleet_enabled has to be true or false, not %v", v)
+	const least = 300
+	if v, given := jsonMember(text, "cluster", "slurm", "reconfigure_timeout"); given {
+		if n, isNumber := v.(float64); !isNumber || n != math.Trunc(n) || n <= least {
+			k.errorf(path, "cluster.slurm.reconfigure_timeout has to be a whole number above %d, not %v", least, v)
+		}
 	}
-	return on, true, nil
 }

@@ -52,6 +52,7 @@ func (e *env) order(p *plan) {
 		for i := range names {
 			names[i] = c.LoginNodes.Pools[i].Name
 		}
+		p.add("MaxCountValidator", func(k *check) { atMost(k, "LoginNodes.Pools", len(names), mostPools, "login pools: a cluster") })
 		p.add("DuplicateNameValidator", func(k *check) {
 			repeated(k, "the pool", names, func(i int) string { return at("LoginNodes.Pools", i) + ".Name" })
 		})
@@ -125,7 +126,9 @@ func (e *env) orderQueue(p *plan, path string, q *config.SlurmQueue) {
 	p.add("DuplicateNameValidator", func(k *check) {
 		repeated(k, "the compute resource", names, func(i int) string { return resources[i].path + ".Name" })
 	})
-	p.add("MaxCountValidator", func(k *check) { atMost(k, path+".ComputeResources", len(resources), "compute resources: a queue") })
+	p.add("MaxCountValidator", func(k *check) {
+		atMost(k, path+".ComputeResources", len(resources), mostResources, "compute resources: a queue")
+	})
 	p.add("QueueSubnetsValidator", func(k *check) { queueSubnets(k, path, q) })
 	p.add("SlurmNodePrioritiesWarningValidator", func(k *check) { nodePriorities(k, path, q) })
 	p.add("SingleInstanceTypeSubnetValidator", func(k *check) { singleTypeSubnet(k, path, q) })
@@ -204,8 +207,10 @@ func (e *env) orderScheduling(p *plan) {
 		repeated(k, "the queue", names, func(i int) string { return at(key, i) + ".Name" })
 	})
 	p.add("RootVolumeEncryptionConsistencyValidator", sameEncryption)
-	p.add("MaxCountValidator", func(k *check) { atMost(k, key, queues, "queues: a cluster") })
-	p.add("MaxCountValidator", func(k *check) { atMost(k, key, k.resourceCount(), "compute resources in all: a cluster") })
+	p.add("MaxCountValidator", func(k *check) { atMost(k, key, queues, mostQueues, "queues: a cluster") })
+	p.add("MaxCountValidator", func(k *check) {
+		atMost(k, key, k.resourceCount(), mostResources, "compute resources in all: a cluster")
+	})
 }
 
 func orderStorage(p *plan, path string, s *config.SharedStorage) {

@@ -3,6 +3,7 @@ package validate
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -243,5 +244,26 @@ func TestProductionFile(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, found(t, string(data), m, Options{ClusterName: "sbo-parallelcluster-20241215"})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Rules that ParallelCluster has but that can't find anything in a file whose
+// shape is right exist under their names.
+func TestRulesThatFindNothing(t *testing.T) {
+	c, problems := config.Parse("", []byte(base+"LoginNodes: {Pools: [{Name: l, InstanceType: c5.large, Count: 1, Networking: {SubnetIds: [subnet-11111111]}}]}\n"+
+		"SharedStorage: [{Name: l, MountDir: /l, StorageType: FsxLustre, FsxLustreSettings: {StorageCapacity: 1200}}]\n"))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	e := &env{ctx: t.Context(), c: c, src: account(t), pos: c.Pos}
+	if aborted, _ := e.look(); len(aborted) > 0 {
+		t.Fatal(aborted)
+	}
+	var p plan
+	e.order(&p)
+	for _, name := range []string{"SchedulerValidator", "LoginNodesSchedulerValidator", "ArchitectureOsValidator", "EfaOsArchitectureValidator", "FsxArchitectureOsValidator"} {
+		if !slices.ContainsFunc(p.tasks, func(t task) bool { return t.name == name }) {
+			t.Errorf("there is no rule %s", name)
+		}
 	}
 }
