@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench peer validator-cases lint setup clean always
+.PHONY: build demo test bench peer conformance validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -44,6 +44,10 @@ bench: setup
 # ParallelCluster's, which is installed into .cache/peer.
 peer:
 	@go run ./test/peer
+
+# Our commands and options beside the real ParallelCluster's.
+conformance:
+	@go test -count=1 -v ./test/conformance -install
 
 # Runs a file of validator cases, as in test/validatorcases/testdata.
 CASES ?= test/validatorcases/testdata/validator-cases.json

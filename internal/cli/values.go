@@ -87,7 +87,8 @@ func (v *timeValue) Type() string   { return "time" }
 func (v *timeValue) Set(s string) error {
 	t, ok := cluster.ParseTime(s)
 	if !ok {
-		return fmt.Errorf("start time and end time filters must be %s Unknown string format: %s", cluster.TimeForms, s)
+		return fmt.Errorf("Start time and end time filters must be in the ISO 8601 UTC format: YYYY-MM-DDThh:mm:ssZ "+
+			"(e.g. 1984-09-15T19:20:30Z or 1984-09-15). Unknown string format: %s", s)
 	}
 	*v.target = t
 	return nil
