@@ -36,11 +36,11 @@ func newSSHCmd(env *Env, run func(context.Context, *Env, sshOptions, []string) e
 func runSSH(ctx context.Context, env *Env, o sshOptions, forwarded []string) error {
 	operator, err := env.operator(ctx, o.common, nil)
 	if err != nil {
-		return &fatalError{err}
+		return fatalf("Unable to connect to the cluster %s.\n%w", o.Cluster, err)
 	}
 	login, err := operator.HeadNodeLogin(ctx, o.Cluster)
 	if err != nil {
-		return &fatalError{err}
+		return fatalf("Unable to connect to the cluster %s.\n%w", o.Cluster, err)
 	}
 	quoted := make([]string, len(forwarded))
 	for i, arg := range forwarded {

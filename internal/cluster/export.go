@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -328,10 +329,13 @@ func (e *Exporter) remove(ctx context.Context, bucket, prefix string) error {
 // CloudFormation spells them.
 func (e *Exporter) writeStackEvents(ctx context.Context, r ExportRequest, file string) error {
 	type event struct {
-		StackId, EventId, StackName, LogicalResourceId, PhysicalResourceId, ResourceType, Timestamp, ResourceStatus string
-		ResourceStatusReason                                                                                        string `json:",omitempty"`
-		ResourceProperties                                                                                          string `json:",omitempty"`
-		ClientRequestToken                                                                                          string `json:",omitempty"`
+		StackId, EventId, StackName, LogicalResourceId, PhysicalResourceId, ResourceType string
+
+		Timestamp            Time
+		ResourceStatus       string
+		ResourceStatusReason string `json:",omitempty"`
+		ResourceProperties   string `json:",omitempty"`
+		ClientRequestToken   string `json:",omitempty"`
 	}
 	pages := [][]event{}
 	for token := ""; ; {
@@ -343,7 +347,7 @@ func (e *Exporter) writeStackEvents(ctx context.Context, r ExportRequest, file s
 		for _, h := range page.Events {
 			events = append(events, event{
 				StackId: h.StackID, EventId: h.EventID, StackName: h.StackName, LogicalResourceId: h.LogicalResourceID, PhysicalResourceId: h.PhysicalResourceID,
-				ResourceType: h.ResourceType, Timestamp: h.Timestamp.UTC().Format("2006-01-02T15:04:05.000000-07:00"), ResourceStatus: h.ResourceStatus,
+				ResourceType: h.ResourceType, Timestamp: h.Timestamp, ResourceStatus: h.ResourceStatus,
 				ResourceStatusReason: h.ResourceStatusReason, ResourceProperties: h.ResourceProperties, ClientRequestToken: h.ClientRequestToken,
 			})
 		}
@@ -352,11 +356,14 @@ func (e *Exporter) writeStackEvents(ctx context.Context, r ExportRequest, file s
 			break
 		}
 	}
-	text, err := json.MarshalIndent(pages, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(pages); err != nil {
 		return err
 	}
-	return os.WriteFile(file, text, 0o644)
+	return os.WriteFile(file, bytes.TrimSpace(text.Bytes()), 0o644)
 }
 
 // writeArchive packs what is in a folder, below one folder called root.
@@ -397,6 +404,7 @@ func addToArchive(t *tar.Writer, file, name string, d os.DirEntry) error {
 	if err != nil {
 		return err
 	}
+	header.ModTime = header.ModTime.Truncate(time.Second) // rounded, it would be in the future
 	header.Name, header.Uid, header.Gid, header.Uname, header.Gname = name, 0, 0, "", ""
 	if d.IsDir() {
 		header.Name, header.Mode = name+"/", 0o755

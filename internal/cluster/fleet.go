@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -113,7 +114,7 @@ func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request 
 	}
 	current, err := o.readFleet(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("status of the compute fleet of cluster %s: %w", name, err)
 	}
 	if current.Status == FleetUnknown {
 		return nil, refuse(500, "The status of the compute fleet of cluster '%s' is not in table %s.", name, tableName(name))

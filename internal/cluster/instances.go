@@ -120,8 +120,10 @@ func (o *Operator) headNode(ctx context.Context, cluster string) (ec2types.Insta
 // those of one whose stack is gone.
 func (o *Operator) DeleteInstances(ctx context.Context, cluster string, force bool) error {
 	s, err := o.clusterStack(ctx, cluster)
-	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusNotFound && force {
-		err = nil
+	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusNotFound {
+		if err = nil; !force {
+			err = refuse(http.StatusNotFound, "%s To force the deletion of all compute nodes, please use the `force` param.", refused.Body.Message)
+		}
 	}
 	if err != nil {
 		return err
