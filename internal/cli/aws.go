@@ -32,9 +32,14 @@ func loadAWS(ctx context.Context, region string, log *slog.Logger) (aws.Config, 
 				o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(nobodyThere)}, o.Retryables...)
 			})
 		}),
-		awsconfig.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+		awsconfig.WithLogger(logging.LoggerFunc(func(c logging.Classification, format string, args ...any) {
+			if c == logging.Debug {
+				log.Debug(fmt.Sprintf(format, args...))
+				return
+			}
 			log.Warn(fmt.Sprintf(format, args...))
 		})),
+		awsconfig.WithClientLogMode(aws.LogRetries), // requests would show credentials
 	}
 	if region != "" {
 		options = append(options, awsconfig.WithRegion(region))
@@ -79,7 +84,14 @@ func (env *Env) logCalls(stack *middleware.Stack) error {
 	) (middleware.InitializeOutput, middleware.Metadata, error) {
 		env.log.Info("Executing AWS call: region=" + awsmiddleware.GetRegion(ctx) + ", service=" + strings.ToLower(awsmiddleware.GetServiceID(ctx)) +
 			", operation=" + awsmiddleware.GetOperationName(ctx) + ", parameters=" + logged(in.Parameters))
-		return next.HandleInitialize(ctx, in)
+		begun := time.Now()
+		out, metadata, err := next.HandleInitialize(ctx, in)
+		how := "done"
+		if err != nil {
+			how = err.Error()
+		}
+		env.log.Debug(fmt.Sprintf("AWS call %s %s took %v: %s", awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), time.Since(begun).Round(time.Millisecond), how))
+		return out, metadata, err
 	}), middleware.After)
 }
 

@@ -129,6 +129,7 @@ func operation(env *Env, cmd *cobra.Command, c *common, run func(context.Context
 		}
 		close := env.openLog(cmd.Name(), c.Debug)
 		defer close()
+		env.log.Debug("Arguments: " + quoteAll(args))
 		if err := checkQuery(cmd.Name(), c.Query); err != nil {
 			return answer(err)
 		}
@@ -157,6 +158,7 @@ func plain(env *Env, cmd *cobra.Command, c *common, region, forwards bool, run f
 		}
 		close := env.openLog(cmd.Name(), c.Debug)
 		defer close()
+		env.log.Debug("Arguments: " + quoteAll(args))
 		return run(cmd.Context(), unknown)
 	}
 	return cmd
