@@ -96,8 +96,8 @@ func runValidate(ctx context.Context, env *Env, o validateOptions) error {
 	}
 	var source facts.Source
 	var region string
-	ask := func(c *config.Cluster) (err error) {
-		source, region, err = env.factsFor(ctx, o, c)
+	ask := func(own string, c *config.Cluster) (err error) {
+		source, region, err = env.factsFor(ctx, o, own, c)
 		return err
 	}
 	if err := r.check(ctx, o, ask, &source, &region); err != nil {
@@ -113,9 +113,10 @@ func runValidate(ctx context.Context, env *Env, o validateOptions) error {
 	return nil
 }
 
-// factsFor returns whom to ask about a file's account, and its region.
-func (env *Env) factsFor(ctx context.Context, o validateOptions, c *config.Cluster) (facts.Source, string, error) {
-	region, err := chooseRegion(o.Region, regionOfFile(o.Configuration), env.Getenv)
+// factsFor returns whom to ask about a file's account, and its region; own is what
+// the file says.
+func (env *Env) factsFor(ctx context.Context, o validateOptions, own string, c *config.Cluster) (facts.Source, string, error) {
+	region, err := chooseRegion(o.Region, own, env.Getenv)
 	if err != nil {
 		return nil, "", usagef("%s", strings.TrimPrefix(err.Error(), "Bad Request: "))
 	}
@@ -183,7 +184,7 @@ type finding struct {
 }
 
 // check judges the file. AWS is asked only about files of the right shape.
-func (r *validation) check(ctx context.Context, o validateOptions, ask func(*config.Cluster) error, source *facts.Source, region *string) error {
+func (r *validation) check(ctx context.Context, o validateOptions, ask func(region string, c *config.Cluster) error, source *facts.Source, region *string) error {
 	suppress, err := validate.ParseSuppress(o.SuppressValidators)
 	if err != nil {
 		return usagef("%s", err)
@@ -196,7 +197,7 @@ func (r *validation) check(ctx context.Context, o validateOptions, ask func(*con
 		f, problems := config.ParseImage(o.File, o.Configuration)
 		r.problems = problems
 		if len(problems.At(config.Error)) == 0 {
-			if err := ask(nil); err != nil {
+			if err := ask(f.Region, nil); err != nil {
 				return err
 			}
 			report = validate.Image(ctx, f, *source, options())
@@ -205,7 +206,7 @@ func (r *validation) check(ctx context.Context, o validateOptions, ask func(*con
 		c, problems := config.Parse(o.File, o.Configuration)
 		r.problems = problems
 		if len(problems.At(config.Error)) == 0 {
-			if err := ask(c); err != nil {
+			if err := ask(c.Region, c); err != nil {
 				return err
 			}
 			report = validate.Cluster(ctx, c, *source, options())

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -139,6 +140,9 @@ func ParseImage(name string, data []byte) (*ImageFile, Problems) {
 // IsImageFile says whether a document describes an image rather than a cluster:
 // whether it says how to build one and nothing of a head node.
 func IsImageFile(data []byte) bool {
+	if !bytes.Contains(data, []byte("Build")) {
+		return false // most files are found out so, without being read
+	}
 	doc, _ := readDocument(data)
 	return doc != nil && doc.Root.Get("Build") != nil && doc.Root.Get("HeadNode") == nil && doc.Root.Get("Scheduling") == nil
 }

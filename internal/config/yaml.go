@@ -98,11 +98,11 @@ func readDocument(data []byte) (doc *Document, found Problems) {
 		return malformed(Pos{}, "ParallelCluster 3 requires configuration files to be valid YAML documents.",
 			"this looks like a ParallelCluster 2 file, which has to be rewritten as YAML")
 	}
-	looksLikeINI := iniSection.Match(data) && iniSetting.Match(data)
+	looksLikeINI := func() bool { return iniSection.Match(data) && iniSetting.Match(data) }
 
 	file, err := parse(data)
 	if err != nil {
-		if looksLikeINI {
+		if looksLikeINI() {
 			return ini()
 		}
 		pos, message := syntaxError(err)
@@ -127,7 +127,7 @@ func readDocument(data []byte) (doc *Document, found Problems) {
 		return nil, r.found
 	}
 	if root.Kind != Mapping {
-		if looksLikeINI {
+		if looksLikeINI() {
 			return ini()
 		}
 		return malformed(root.Pos, notYAML+" It has to be a mapping of keys to values, but it is "+root.Kind.String()+".", "")
