@@ -173,7 +173,7 @@ func (d *decoder) imageRules(section any, path string, pos Pos) {
 		}
 	case *Component:
 		switch {
-		case s.Value == "" && s.Type != "script": // its absence shows later
+		case s.Value == "" && s.Type == "": // their absence shows later
 		case s.Type == "arn" && !strings.HasPrefix(s.Value, "arn"):
 			d.errorf(join(path, "Value"), at("Value"), "", "%s is not the ARN of a component", quote(s.Value))
 		case s.Type == "script":

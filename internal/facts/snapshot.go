@@ -60,6 +60,11 @@ func SubnetIDs(c *config.Cluster) []string {
 			set[id] = true
 		}
 	}
+	for _, q := range c.Scheduling.AwsBatchQueues {
+		for _, id := range q.Networking.SubnetIds {
+			set[id] = true
+		}
+	}
 	if c.LoginNodes != nil {
 		for _, p := range c.LoginNodes.Pools {
 			for _, id := range p.Networking.SubnetIds {

@@ -32,6 +32,7 @@ func orderImage(p *plan, f *config.ImageFile) {
 	p.add("IamPolicyValidator", func(k *check) { policy(k, "Build.Iam.PermissionsBoundary", b.Iam.PermissionsBoundary) })
 
 	p.add("InstanceTypeBaseAMICompatibleValidator", parentRuns)
+	p.add("InstanceTypeSoftwareValidator", nvidiaNeedsGPU)
 	p.add("ComponentsValidator", componentCount)
 	p.add("SecurityGroupsValidator", func(k *check) { groupsExist(k, "Build.SecurityGroupIds", b.SecurityGroupIds) })
 	p.add("SecurityGroupsAndSubnetValidator", subnetNeedsGroups)
@@ -77,6 +78,19 @@ func parentRuns(k *check) {
 		return
 	}
 	k.fits("Build.InstanceType", k.img.Build.InstanceType, image)
+}
+
+// nvidiaNeedsGPU: NVIDIA's driver is built and tested on the build instance.
+func nvidiaNeedsGPU(k *check) {
+	b := &k.img.Build
+	if b.Installation == nil || !b.Installation.NvidiaSoftware.Enabled {
+		return
+	}
+	types, err := k.src.InstanceTypes(k.ctx, []string{b.InstanceType})
+	if t, ok := types[b.InstanceType]; err == nil && ok && t.GPUs("NVIDIA") == 0 {
+		k.errorf("Build.InstanceType", "%s has no GPU of NVIDIA, and NVIDIA's software is installed on such instances only", b.InstanceType)
+		k.hint("use a type such as g4dn.xlarge, or turn off Build.Installation.NvidiaSoftware")
+	}
 }
 
 func componentCount(k *check) {

@@ -39,7 +39,7 @@ func compare(theirs, ours judgement) []difference {
 		if len(theirs.Findings) > 0 && theirs.Outcome == "refused" {
 			message = firstError(theirs)
 		} else if ours.Outcome == "refused" {
-			message = "ours: " + firstError(ours)
+			message += " | ours: " + firstError(ours)
 		}
 		add(message, "outcome %s, ours %s", theirs.Outcome, ours.Outcome)
 	}

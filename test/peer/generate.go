@@ -83,20 +83,20 @@ func generate(bases []item, singles, pairs int) ([]item, error) {
 			break
 		}
 	}
-	random := rand.New(rand.NewPCG(3, 16))
-	for tries := 0; len(out) < singles+pairs && tries < 100*pairs; tries++ {
-		p := pools[random.IntN(len(pools))]
-		a, b := p.all[random.IntN(len(p.all))], p.all[random.IntN(len(p.all))]
-		if !semantic(a) || !semantic(b) || a.at.String() == b.at.String() {
-			continue
-		}
-		id := p.base.ID + "/" + a.String() + "+" + b.String()
-		if taken[id] {
-			continue
-		}
-		taken[id] = true
-		if it, ok := mutated(p.base, p.tree, id, a, b); ok {
-			out = append(out, it)
+	for i, p := range pools {
+		random := rand.New(rand.NewPCG(seed(p.base.ID), 2))
+		share := pairs*(i+1)/len(pools) - pairs*i/len(pools)
+		for tries := 0; share > 0 && tries < 1000*pairs; tries++ {
+			a, b := p.all[random.IntN(len(p.all))], p.all[random.IntN(len(p.all))]
+			id := p.base.ID + "/" + a.String() + "+" + b.String()
+			if !semantic(a) || !semantic(b) || a.at.String() == b.at.String() || taken[id] {
+				continue
+			}
+			taken[id] = true
+			if it, ok := mutated(p.base, p.tree, id, a, b); ok {
+				out = append(out, it)
+				share--
+			}
 		}
 	}
 	return out, nil
@@ -122,10 +122,14 @@ func mutated(base item, t tree, id string, ms ...mutation) (item, bool) {
 // shuffle orders by a seed that depends on the name alone, so that a new key
 // elsewhere does not change the files of this one.
 func shuffle(list []mutation, name string) {
+	r := rand.New(rand.NewPCG(seed(name), 1))
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+}
+
+func seed(name string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	r := rand.New(rand.NewPCG(h.Sum64(), 1))
-	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return h.Sum64()
 }
 
 // tempting are values to which rules have something to say, by the last name of the key.

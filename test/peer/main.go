@@ -45,7 +45,7 @@ func run(arguments []string, out io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("peer", flag.ContinueOnError)
 	flags.StringVar(&o.cache, "cache", ".cache/peer", "folder for the real package")
-	flags.StringVar(&o.cases, "cases", "test/validatorcases/testdata/validator-cases.json", "file of validator cases")
+	flags.StringVar(&o.cases, "cases", "test/validatorcases/testdata/*.json", "files of validator cases")
 	flags.StringVar(&o.only, "run", "", "only files whose ID matches this expression")
 	flags.BoolVar(&o.stacks, "stacks", false, "with -run: compare the stacks of these files instead of their judgement")
 	flags.BoolVar(&o.show, "v", false, "list explained differences, too")
@@ -98,9 +98,21 @@ func collect(o options) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	cases, facts, err := readCases(o.cases)
-	if err != nil {
-		return nil, err
+	paths, err := filepath.Glob(o.cases)
+	if err != nil || len(paths) == 0 {
+		return nil, fmt.Errorf("no files of cases are at %s (%w)", o.cases, err)
+	}
+	var cases []item
+	var facts account
+	for _, p := range slices.Backward(paths) { // those that were given are the first
+		list, account, err := readCases(p)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, list...)
+		if facts == nil {
+			facts = account
+		}
 	}
 	examples, err := readExamples("test/peer/testdata", "examples", facts)
 	if err != nil {
@@ -168,7 +180,7 @@ func (c checker) judge(ctx context.Context, corpus []item) (map[string]judgement
 func (c checker) confirm(ctx context.Context, corpus []item, mine map[string]judgement, r *report) error {
 	var items []item
 	for _, it := range corpus {
-		if r.release[it.ID] {
+		if r.doubtful[it.ID] {
 			items = append(items, it)
 		}
 	}
@@ -181,7 +193,7 @@ func (c checker) confirm(ctx context.Context, corpus []item, mine map[string]jud
 	}
 	for _, it := range items {
 		for _, d := range compare(before[it.ID], mine[it.ID]) {
-			if v := explain(r.verdicts, d); v != nil && v.Verdict == "release" {
+			if r.release[d.String()] {
 				return fmt.Errorf("%v: put down to the release, but %s says the same", d, baseline)
 			}
 		}
@@ -258,7 +270,8 @@ type report struct {
 	checker
 	verdicts    []*verdict
 	counts      map[string]int
-	release     map[string]bool // files with a difference that is put down to the release
+	release     map[string]bool // differences that are put down to the release
+	doubtful    map[string]bool // their files
 	unexplained int
 }
 
@@ -271,11 +284,11 @@ func (r *report) add(found []difference) {
 			continue
 		}
 		if r.counts == nil {
-			r.counts, r.release = map[string]int{}, map[string]bool{}
+			r.counts, r.release, r.doubtful = map[string]int{}, map[string]bool{}, map[string]bool{}
 		}
 		r.counts[v.Verdict]++
 		if v.Verdict == "release" {
-			r.release[d.file] = true
+			r.release[d.String()], r.doubtful[d.file] = true, true
 		}
 		if r.options.show {
 			fmt.Fprintf(r.out, "%s: %s\n    %s\n", v.Verdict, d, v.Reason)

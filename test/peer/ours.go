@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"strings"
-	"time"
 
 	"pcluster/internal/config"
+	"pcluster/internal/facts"
 	"pcluster/internal/validate"
 )
 
@@ -28,43 +30,76 @@ type finding struct {
 // installed puts our version where the cases' AMIs have that of their release.
 func installed(text string) string { return strings.ReplaceAll(text, "3.12.0", config.ToolVersion) }
 
-// ours judges a file as create-cluster does.
+// source returns the account as our rules ask it.
+func (a account) source() (*facts.Memory, error) {
+	known := maps.Clone(a)
+	delete(known, "efs_access_points") // which our rules do not ask for
+	data, err := json.Marshal(known)
+	if err != nil {
+		return nil, err
+	}
+	m, err := facts.Read([]byte(installed(string(data))))
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range m.Types {
+		t.EbsInfo.EbsOptimizedSupport = "default" // of which the form says nothing
+		m.Types[name] = t
+	}
+	for _, name := range []string{"CloudWatchAgentServerPolicy", "AmazonS3ReadOnlyAccess", "AmazonS3FullAccess", "AmazonSSMManagedInstanceCore"} {
+		m.Policies = append(m.Policies, "arn:aws:iam::aws:policy/"+name) // every account has these
+	}
+	return m, nil
+}
+
+// ours judges a file as create-cluster and build-image do.
 func ours(it item) (judgement, error) {
-	start := time.Now()
 	j := judgement{ID: it.ID, Outcome: "accepted"}
-	defer func() { j.Seconds = time.Since(start).Seconds() }()
 	source, err := it.facts.source()
 	if err != nil {
 		return j, err
 	}
-	start = time.Now()
-	c, problems := config.Parse("file.yaml", []byte(it.Text))
-	if p, bad := problems.Malformed(); bad {
-		j.Outcome, j.Message = "aborted", p.String()
-		return j, nil
-	}
-	if late := problems.Late(); len(late) > 0 && len(problems.Shape()) == 0 {
-		j.Outcome, j.Message = "aborted", late[0].String()
-		return j, nil
-	}
-	if problems = problems.Shape(); len(problems) == 0 {
-		suppress, err := validate.ParseSuppress(it.Args.Suppress)
-		if err != nil {
-			return j, err
-		}
-		region := or(it.Args.Region, or(c.Region, "us-east-1"))
-		report := validate.Cluster(context.Background(), c, source, validate.Options{
-			ClusterName: or(it.Args.ClusterName, "mycluster"), Region: region, Suppress: suppress, HeadInstance: it.Args.HeadInstance,
-		})
-		if len(report.Aborted) > 0 {
-			j.Outcome, j.Message = "aborted", report.Aborted[0].String()
-			return j, nil
-		}
-		problems = append(problems, report.Found...)
+	suppress, err := validate.ParseSuppress(it.Args.Suppress)
+	if err != nil {
+		return j, err
 	}
 	threshold := config.Error
 	if l, err := config.ParseLevel(it.Args.FailureLevel); err == nil {
 		threshold = l
+	}
+	o := validate.Options{
+		ClusterName: or(it.Args.ClusterName, "mycluster"), Suppress: suppress,
+		HeadInstance: it.Args.HeadInstance, HeadGroup: it.Args.HeadGroup, ComputeGroup: it.Args.ComputeGroup,
+	}
+	var problems config.Problems
+	var judge func() validate.Report
+	if it.Kind == "image" {
+		var file *config.ImageFile
+		file, problems = config.ParseImage("file.yaml", []byte(it.Text))
+		judge = func() validate.Report {
+			o.Region = or(it.Args.Region, or(file.Region, "us-east-1"))
+			return validate.Image(context.Background(), file, source, o)
+		}
+	} else {
+		var file *config.Cluster
+		file, problems = config.Parse("file.yaml", []byte(it.Text))
+		judge = func() validate.Report {
+			o.Region = or(it.Args.Region, or(file.Region, "us-east-1"))
+			return validate.Cluster(context.Background(), file, source, o)
+		}
+	}
+	if p, bad := problems.Malformed(); bad {
+		return aborted(it.ID, p), nil
+	}
+	if len(problems.Shape()) == 0 {
+		if late := problems.Late(); len(late) > 0 {
+			return aborted(it.ID, late[0]), nil
+		}
+		report := judge()
+		if len(report.Aborted) > 0 {
+			return aborted(it.ID, report.Aborted[0]), nil
+		}
+		problems = append(problems, report.Found...)
 	}
 	for _, p := range problems {
 		j.Findings = append(j.Findings, finding{p.Level.String(), p.Validator, p.String()})
@@ -73,4 +108,15 @@ func ours(it item) (judgement, error) {
 		j.Outcome = "refused"
 	}
 	return j, nil
+}
+
+func aborted(id string, p config.Problem) judgement {
+	return judgement{ID: id, Outcome: "aborted", Message: p.String()}
+}
+
+func or(s, dflt string) string {
+	if s == "" {
+		return dflt
+	}
+	return s
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,9 +42,6 @@ func (p peer) install(ctx context.Context, log func(string, ...any)) error {
 		return nil
 	}
 	log("installing aws-parallelcluster %s, %s and %s into %s (once)", newest, lastBatch, baseline, p.dir)
-	if err := os.RemoveAll(p.dir); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
@@ -61,8 +59,8 @@ func (p peer) install(ctx context.Context, log func(string, ...any)) error {
 	for _, command := range [][]string{
 		{python, "-m", "venv", filepath.Join(p.dir, "venv")},
 		append([]string{p.python()}, append(pip, "aws-parallelcluster=="+newest)...),
-		append([]string{p.python()}, append(pip, "--no-deps", "--target", p.release(lastBatch), "aws-parallelcluster=="+lastBatch)...),
-		append([]string{p.python()}, append(pip, "--no-deps", "--target", p.release(baseline), "aws-parallelcluster=="+baseline)...),
+		append([]string{p.python()}, append(pip, "--no-deps", "--upgrade", "--target", p.release(lastBatch), "aws-parallelcluster=="+lastBatch)...),
+		append([]string{p.python()}, append(pip, "--no-deps", "--upgrade", "--target", p.release(baseline), "aws-parallelcluster=="+baseline)...),
 	} {
 		if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
 			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
@@ -81,14 +79,20 @@ func (p peer) judge(ctx context.Context, items []item) (map[string]judgement, er
 		byRelease[measure(it)] = append(byRelease[measure(it)], it)
 	}
 	out := map[string]judgement{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var errs []error
 	for release, items := range byRelease {
-		answers, err := p.run(ctx, release, items, false)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(out, answers)
+		wg.Go(func() {
+			answers, err := p.run(ctx, release, items, false)
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(out, answers)
+			errs = append(errs, err)
+		})
 	}
-	return out, nil
+	wg.Wait()
+	return out, errors.Join(errs...)
 }
 
 // measure returns the release that a file is compared with.

@@ -55,6 +55,7 @@ var validators = map[string]string{
 	"InstanceTypeAcceleratorManufacturerValidator":        "WARNING",
 	"InstanceTypePlacementGroupValidator":                 "ERROR",
 	"SchedulableMemoryValidator":                          "ERROR WARNING INFO",
+	"InstanceTypeSoftwareValidator":                       "ERROR",
 	"InstancesCPUValidator":                               "ERROR",
 	"InstancesAcceleratorsValidator":                      "ERROR",
 	"InstancesNetworkingValidator":                        "WARNING",

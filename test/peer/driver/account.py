@@ -222,7 +222,7 @@ class Account:
     def ec2_DescribeAddresses(self, p):
         ip = p["PublicIps"][0]
         has(self.facts, "elastic_ips", ip, "InvalidAddress.NotFound")
-        return {"Addresses": [{"PublicIp": ip, "AllocationId": "eipalloc-1"}]}
+        return {"Addresses": [{"PublicIp": ip, "AllocationId": "eipalloc-" + ip}]}
 
     def ec2_DescribePlacementGroups(self, p):
         name = p["GroupNames"][0]
