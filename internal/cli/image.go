@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"pcluster/internal/image"
 )
 
 // imageID declares -i, which nearly every command about images has.
@@ -56,6 +58,18 @@ func newBuildImageCmd(env *Env, run func(context.Context, *Env, buildImageOption
 	cmd.Flags().Var(&boolValue{option: "rollback-on-failure", target: &o.RollbackOnFailure}, "rollback-on-failure",
 		"remove what was created if the build fails; by default false")
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+// runBuildImage judges the file; what comes after is not written yet.
+func runBuildImage(ctx context.Context, env *Env, o buildImageOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, o.Configuration)
+	if err != nil {
+		return nil, err
+	}
+	return nil, image.Build(ctx, operator, image.BuildRequest{
+		ID: o.Image, Configuration: o.Configuration, File: o.File, SuppressValidators: o.SuppressValidators,
+		FailureLevel: o.FailureLevel, DryRun: o.DryRun,
+	})
 }
 
 type deleteImageOptions struct {

@@ -40,7 +40,7 @@ func newRoot(env *Env) *cobra.Command {
 		newGetClusterLogEventsCmd(env, runGetClusterLogEvents),
 		newGetClusterStackEventsCmd(env, runGetClusterStackEvents),
 		newListImagesCmd(env, notYet[listImagesOptions]("list-images")),
-		newBuildImageCmd(env, notYet[buildImageOptions]("build-image")),
+		newBuildImageCmd(env, runBuildImage),
 		newDeleteImageCmd(env, notYet[deleteImageOptions]("delete-image")),
 		newDescribeImageCmd(env, notYet[describeImageOptions]("describe-image")),
 		newListImageLogStreamsCmd(env, notYet[imageLogStreamsOptions]("list-image-log-streams")),

@@ -107,14 +107,20 @@ func (o *Operator) accountLater(ctx context.Context) func() (account, error) {
 // checkNameFree refuses a name that a stack has, ours or not: the cluster's stack
 // is going to be called so.
 func (o *Operator) checkNameFree(ctx context.Context, name string) error {
-	_, err := o.stackOf(ctx, name)
-	switch {
-	case err == nil:
+	exists, err := o.StackExists(ctx, name)
+	if exists {
 		return badRequest("Cluster %s already exists.", name)
-	case kindOf(err) == missing:
-		return nil
 	}
 	return err
+}
+
+// StackExists says whether there is a stack of that name, ours or not.
+func (o *Operator) StackExists(ctx context.Context, name string) (bool, error) {
+	_, err := o.stackOf(ctx, name)
+	if err != nil && kindOf(err) == missing {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // check parses and validates the file. It also returns whom to ask for facts
@@ -140,7 +146,7 @@ func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster,
 		return nil, nil, nil, reject(ErrorBody{Message: strings.TrimSpace("Bad Request: " + p.Message + " " + p.Hint)}, problems)
 	}
 	if len(problems.Shape()) > 0 {
-		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: schemaMessages(problems)}, problems)
+		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: ShapeMessages(problems)}, problems)
 	}
 	if c.Region == "" {
 		c.Region = o.Region
@@ -158,7 +164,7 @@ func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster,
 		return nil, nil, nil, err
 	}
 	problems = append(problems, report.Found...)
-	messages := validationMessages(problems)
+	messages := ValidationMessages(problems)
 	if len(problems.At(level)) > 0 {
 		return nil, nil, nil, reject(ErrorBody{Message: invalidConfiguration, ConfigurationValidationErrors: messages}, problems)
 	}
@@ -167,9 +173,9 @@ func (o *Operator) check(ctx context.Context, r CreateRequest) (*config.Cluster,
 
 const invalidConfiguration = "Invalid cluster configuration."
 
-// schemaMessages says what is wrong with the shape of a file in one message, as
+// ShapeMessages says what is wrong with the shape of a file in one message, as
 // the interface has it: a list of pairs of a section and what is wrong with it.
-func schemaMessages(problems config.Problems) []ValidationMessage {
+func ShapeMessages(problems config.Problems) []ValidationMessage {
 	sections := map[string][]string{}
 	for _, p := range problems.Shape() {
 		section, _, _ := strings.Cut(p.Path, ".")
@@ -187,10 +193,14 @@ func schemaMessages(problems config.Problems) []ValidationMessage {
 		}
 		pairs = append(pairs, "('"+section+"', ["+strings.Join(quoted, ", ")+"])")
 	}
-	return []ValidationMessage{{Level: config.Error.String(), Type: config.SchemaValidator, Message: "[" + strings.Join(pairs, ", ") + "]"}}
+	if len(pairs) == 0 {
+		return nil
+	}
+	return []ValidationMessage{{Level: config.Error.String(), Type: problems.Shape()[0].Validator, Message: "[" + strings.Join(pairs, ", ") + "]"}}
 }
 
-func validationMessages(problems config.Problems) []ValidationMessage {
+// ValidationMessages returns problems as answers list them.
+func ValidationMessages(problems config.Problems) []ValidationMessage {
 	var messages []ValidationMessage
 	for _, p := range problems {
 		messages = append(messages, ValidationMessage{Level: p.Level.String(), Type: p.Validator, Message: p.String()})

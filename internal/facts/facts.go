@@ -48,6 +48,9 @@ type Source interface {
 	// BuilderImage returns the ID of the AMI behind an ARN of EC2 Image Builder.
 	BuilderImage(ctx context.Context, arn string) (string, error)
 
+	// BuiltImage asks whether there is an AMI that build-image made under an ID.
+	BuiltImage(ctx context.Context, id string) error
+
 	PlacementGroup(ctx context.Context, name string) (PlacementGroup, error)
 	Reservation(ctx context.Context, id string) (Reservation, error)
 	// ReservationGroup describes a resource group of capacity reservations.

@@ -44,6 +44,7 @@ import (
 //	hosted_zones          ID → {private (true), vpcs, domain}
 //	batch_instance_types  [name]: what AWS Batch takes; null if it does not say
 //	imagebuilder_images   ARN → AMI
+//	pcluster_images       [ID]: images that build-image made
 //	public_subnets        [ID]: subnets with a route to the internet
 //	run_instances         instance type → {code, message}: why a trial launch fails
 //
@@ -105,11 +106,11 @@ type paper struct {
 	BatchTypes      []string          `json:"batch_instance_types"`
 	Builder         things[string]    `json:"imagebuilder_images"`
 	PublicSubnets   []string          `json:"public_subnets"`
+	Built           names             `json:"pcluster_images"`
 
 	// Of things that only others ask for.
-	Stacks         json.RawMessage `json:"stacks"`
-	PclusterImages json.RawMessage `json:"pcluster_images"`
-	AccessPoints   json.RawMessage `json:"efs_access_points"`
+	Stacks       json.RawMessage `json:"stacks"`
+	AccessPoints json.RawMessage `json:"efs_access_points"`
 }
 
 type (
@@ -389,7 +390,7 @@ func (f *paper) memory() *Memory {
 	}
 	m.Backups, m.Keys, m.Objects = m.existing(f.Backups), m.existing(f.Keys), m.existing(f.Objects)
 	m.Roles, m.Profiles, m.Policies = m.existing(f.Roles), m.existing(f.Profiles), m.existing(f.Policies)
-	m.Parameters = m.existing(f.Parameters)
+	m.Parameters, m.Built = m.existing(f.Parameters), m.existing(f.Built)
 	m.Buckets = convert(m, f.Buckets, func(name string, b bucket) Bucket {
 		return Bucket{Name: name, Region: orText(b.Region, "us-east-1"), Versioning: b.Versioning == "Enabled" || b.Versioning == true}
 	})

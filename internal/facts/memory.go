@@ -22,6 +22,7 @@ type Memory struct {
 	Images            map[string]Image
 	Official          map[string]string // OS and architecture with a blank between → image ID
 	Builder           map[string]string // ARN of Image Builder → image ID
+	Built             []string          // IDs of images that build-image made
 	PlacementGroups   map[string]PlacementGroup
 	Reservations      map[string]Reservation
 	ReservationGroups map[string]ReservationGroup
@@ -207,6 +208,11 @@ func (m *Memory) OfficialImage(ctx context.Context, q ImageQuery) (Image, error)
 // BuilderImage implements Source.
 func (m *Memory) BuilderImage(ctx context.Context, arn string) (string, error) {
 	return answer(ctx, m, m.Builder, arn, "ResourceNotFoundException")
+}
+
+// BuiltImage implements Source.
+func (m *Memory) BuiltImage(ctx context.Context, id string) error {
+	return m.has(ctx, m.Built, id, "NotFound")
 }
 
 // PlacementGroup implements Source.

@@ -8,9 +8,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
 	batchtypes "github.com/aws/aws-sdk-go-v2/service/batch/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/resourcegroups"
 
+	"pcluster/internal/config"
 	"pcluster/internal/facts"
 )
 
@@ -30,6 +33,21 @@ func (s *Source) BuilderImage(ctx context.Context, arn string) (string, error) {
 		}
 		return "", none("ResourceNotFoundException", "The image '"+arn+"' has no AMI in "+s.region)
 	})
+}
+
+// BuiltImage implements facts.Source.
+func (s *Source) BuiltImage(ctx context.Context, id string) error {
+	_, err := once(ctx, s, "built image "+id, func() (bool, error) {
+		answer, err := s.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{
+			Owners:  []string{"self"},
+			Filters: []types.Filter{{Name: aws.String("tag:" + config.ToolTagPrefix + "image_id"), Values: []string{id}}},
+		})
+		if err == nil && len(answer.Images) == 0 {
+			err = none("NotFound", "There is no image '"+id+"'")
+		}
+		return err == nil, err
+	})
+	return err
 }
 
 // ReservationGroup implements facts.Source.

@@ -1,0 +1,118 @@
+// Package image operates on images: AMIs that are built from an image file. So far
+// it judges files; the build itself is not written yet. Start at [Build].
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"pcluster/internal/cluster"
+	"pcluster/internal/config"
+	"pcluster/internal/facts"
+	"pcluster/internal/validate"
+)
+
+// A BuildRequest asks for an image.
+type BuildRequest struct {
+	ID                 string
+	Configuration      []byte // text of the image file
+	File               string // its path, for messages
+	SuppressValidators []string
+	FailureLevel       string // INFO, WARNING or ERROR; empty: ERROR
+	DryRun             bool
+}
+
+// Answers to files that are refused. Clients compare the first two.
+const (
+	invalidShape   = "Invalid image configuration."
+	invalidMeaning = "Configuration is invalid"
+)
+
+var idPattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]{0,127}$`)
+
+// Build judges the file of an image that is to be built, in the account and region
+// of the operator. A dry run that succeeds is an error with status 412, as with
+// clusters, but says nothing of what was found below the level that counts.
+func Build(ctx context.Context, o *cluster.Operator, r BuildRequest) error {
+	if len(bytes.TrimSpace(r.Configuration)) == 0 {
+		return badRequest("configuration is required and cannot be empty")
+	}
+	if !idPattern.MatchString(r.ID) {
+		return badRequest("%q is not an image ID: it has to be a letter, followed by at most 127 letters, digits and hyphens", r.ID)
+	}
+	if err := checkFree(ctx, o, r.ID); err != nil {
+		return err
+	}
+	if err := check(ctx, o, r); err != nil {
+		return err
+	}
+	if r.DryRun {
+		return refuse(http.StatusPreconditionFailed, cluster.DryRunMessage)
+	}
+	return refuse(http.StatusNotImplemented, "build-image is not implemented yet.")
+}
+
+// checkFree refuses an ID that an image, or a stack that builds one, has.
+func checkFree(ctx context.Context, o *cluster.Operator, id string) error {
+	exists := refuse(http.StatusConflict, "ParallelCluster image "+id+" already exists.")
+	switch err := o.Facts.BuiltImage(ctx, id); {
+	case err == nil:
+		return exists
+	case !facts.NotFound(err):
+		return err
+	}
+	building, err := o.StackExists(ctx, id)
+	if building {
+		return exists
+	}
+	return err
+}
+
+// check parses and validates the file.
+func check(ctx context.Context, o *cluster.Operator, r BuildRequest) error {
+	level := config.Error
+	if r.FailureLevel != "" {
+		var err error
+		if level, err = config.ParseLevel(r.FailureLevel); err != nil {
+			return badRequest("%s", err)
+		}
+	}
+	suppress, err := validate.ParseSuppress(r.SuppressValidators)
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	reject := func(message string, list []cluster.ValidationMessage, problems config.Problems) error {
+		e := refuse(http.StatusBadRequest, message)
+		e.Body.ConfigurationValidationErrors = list
+		e.Problems, e.File, e.Text = problems, r.File, r.Configuration
+		return e
+	}
+	f, problems := config.ParseImage(r.File, r.Configuration)
+	if p, malformed := problems.Malformed(); malformed {
+		return reject(strings.TrimSpace("Bad Request: "+p.Message+" "+p.Hint), nil, problems)
+	}
+	if len(problems.Shape()) > 0 {
+		return reject(invalidShape, cluster.ShapeMessages(problems), problems)
+	}
+	if late := problems.Late(); len(late) > 0 {
+		return reject(strings.TrimSuffix(invalidShape, ".")+": "+late[0].String(), nil, problems)
+	}
+	report := validate.Image(ctx, f, o.Facts, validate.Options{Region: o.Region, Suppress: suppress})
+	problems = append(problems, report.Found...)
+	if len(problems.At(level)) > 0 {
+		return reject(invalidMeaning, cluster.ValidationMessages(problems), problems)
+	}
+	return nil
+}
+
+func refuse(status int, message string) *cluster.Error {
+	return &cluster.Error{Status: status, Body: cluster.ErrorBody{Message: message}}
+}
+
+func badRequest(format string, args ...any) error {
+	return refuse(http.StatusBadRequest, "Bad Request: "+fmt.Sprintf(format, args...))
+}
