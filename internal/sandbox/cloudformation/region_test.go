@@ -437,7 +437,7 @@ func TestEveryTypeSurvivesTheDeathOfTheDaemon(t *testing.T) {
 		r.restart()
 		r.settle(t, *created.StackId, "CREATE_COMPLETE")
 		made := r.left(t)
-		if made["VPCs"] != want["VPCs"]+1 || made["EFS file systems"] != 1 || made["volumes"] != want["volumes"]+3 || made["addresses"] != 1 {
+		if made["VPCs"] != want["VPCs"]+1 || made["EFS file systems"] != 1 || made["volumes"] != want["volumes"]+3 || made["addresses"] != 2 {
 			t.Errorf("death after write %d: %v", n, made)
 		}
 		if _, err := r.cfn.DeleteStack(ctx, &sdk.DeleteStackInput{StackName: aws.String("everything")}); err != nil {

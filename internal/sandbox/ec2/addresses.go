@@ -178,8 +178,7 @@ func (s *Service) AssociateAddress(_ context.Context, in *sdk.AssociateAddressIn
 	if v.AssociationId != nil && aws.ToString(v.NetworkInterfaceId) != *eni.NetworkInterfaceId && in.AllowReassociation != nil && !*in.AllowReassociation {
 		return nil, wire.Errorf("Resource.AlreadyAssociated", "resource %s is already associated with associate-id %s", *v.AllocationId, *v.AssociationId)
 	}
-	connected := slices.ContainsFunc(s.gateways.all(), func(g *types.InternetGateway) bool { return gatewayVPC(g) == *eni.VpcId })
-	if !connected {
+	if !s.connected(*eni.VpcId) {
 		return nil, wire.Errorf("Gateway.NotAttached", "Network %s is not attached to any internet gateway", *eni.VpcId)
 	}
 	if err := dryRun(in.DryRun); err != nil {
@@ -195,8 +194,23 @@ func (s *Service) AssociateAddress(_ context.Context, in *sdk.AssociateAddressIn
 	if err := s.disassociate(s.enis.get(*eni.NetworkInterfaceId)); err != nil {
 		return nil, err
 	}
+	association, err := s.bind(v, eni)
+	if err != nil {
+		return nil, err
+	}
+	return &sdk.AssociateAddressOutput{AssociationId: association}, nil
+}
+
+// connected reports whether a VPC has an internet gateway. s.mu is held.
+func (s *Service) connected(vpc string) bool {
+	return slices.ContainsFunc(s.gateways.all(), func(g *types.InternetGateway) bool { return gatewayVPC(g) == vpc })
+}
+
+// bind gives an interface, which has no public address, one that was allocated,
+// and returns the ID of their association. s.mu is held.
+func (s *Service) bind(v *types.Address, eni *types.NetworkInterface) (*string, error) {
 	association := region.NewID("eipassoc")
-	err = s.eips.set(*v.AllocationId, func(v *types.Address) {
+	err := s.eips.set(*v.AllocationId, func(v *types.Address) {
 		v.AssociationId = aws.String(association)
 		v.NetworkInterfaceId = eni.NetworkInterfaceId
 		v.NetworkInterfaceOwnerId = eni.OwnerId
@@ -213,7 +227,7 @@ func (s *Service) AssociateAddress(_ context.Context, in *sdk.AssociateAddressIn
 	if err := s.associate(eni, a); err != nil {
 		return nil, err
 	}
-	return &sdk.AssociateAddressOutput{AssociationId: aws.String(association)}, nil
+	return aws.String(association), nil
 }
 
 // association describes a public address; its owner is "amazon" unless somebody

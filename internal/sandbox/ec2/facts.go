@@ -400,14 +400,6 @@ func (s *Service) DescribeInstanceCreditSpecifications(_ context.Context, in *sd
 	return out, nil
 }
 
-// DescribeNatGateways finds none.
-func (s *Service) DescribeNatGateways(_ context.Context, in *sdk.DescribeNatGatewaysInput) (*sdk.DescribeNatGatewaysOutput, error) {
-	if len(in.NatGatewayIds) > 0 {
-		return nil, wire.Errorf("NatGatewayNotFound", "The Nat Gateway %s was not found", in.NatGatewayIds[0])
-	}
-	return &sdk.DescribeNatGatewaysOutput{}, nil
-}
-
 // DescribeVpcEndpoints finds none: machines reach AWS's services as if behind
 // endpoints, without any.
 func (s *Service) DescribeVpcEndpoints(_ context.Context, in *sdk.DescribeVpcEndpointsInput) (*sdk.DescribeVpcEndpointsOutput, error) {

@@ -188,6 +188,7 @@ func TestAttributesOfBareRows(t *testing.T) {
 	each(r.subnets.all(), subnetAttributes)
 	each(r.routes.all(), routeAttributes)
 	each(r.gateways.all(), gatewayAttributes)
+	each(r.nats.all(), natAttributes)
 	each(r.groups.all(), groupAttributes)
 	each(r.enis.all(), eniAttributes)
 	each(r.eips.all(), eipAttributes)

@@ -262,7 +262,7 @@ func (s *Service) DeleteNetworkInterface(_ context.Context, in *sdk.DeleteNetwor
 	if err != nil {
 		return nil, err
 	}
-	if eni.Attachment != nil {
+	if eni.Attachment != nil || aws.ToBool(eni.RequesterManaged) {
 		return nil, wire.Errorf("InvalidNetworkInterface.InUse", "Interface: %s in use.", *eni.NetworkInterfaceId)
 	}
 	if err := dryRun(in.DryRun); err != nil {

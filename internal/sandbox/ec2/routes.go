@@ -222,7 +222,8 @@ func (s *Service) DisassociateRouteTable(_ context.Context, in *sdk.Disassociate
 	return nil, wire.Errorf("InvalidAssociationID.NotFound", "The association ID '%s' does not exist", id)
 }
 
-// CreateRoute adds a route to an internet gateway or a network interface.
+// CreateRoute adds a route to an internet gateway, a NAT gateway or a network
+// interface.
 func (s *Service) CreateRoute(_ context.Context, in *sdk.CreateRouteInput) (*sdk.CreateRouteOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,7 +259,14 @@ func (s *Service) CreateRoute(_ context.Context, in *sdk.CreateRouteInput) (*sdk
 		}
 		route.NetworkInterfaceId = in.NetworkInterfaceId
 	case in.NatGatewayId != nil:
-		return nil, wire.Errorf("InvalidNatGatewayID.NotFound", "The natGateway ID '%s' does not exist", *in.NatGatewayId)
+		nat, err := find(s.nats, nounNAT, *in.NatGatewayId)
+		if err != nil {
+			return nil, err
+		}
+		if *nat.VpcId != *t.VpcId {
+			return nil, invalidValue("route table %s and network gateway %s belong to different networks", *t.RouteTableId, *in.NatGatewayId)
+		}
+		route.NatGatewayId = in.NatGatewayId
 	default:
 		return nil, missing("gatewayId, networkInterfaceId or natGatewayId")
 	}

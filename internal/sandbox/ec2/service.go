@@ -87,6 +87,7 @@ type Service struct {
 	subnets    *table[types.Subnet]
 	routes     *table[types.RouteTable]
 	gateways   *table[types.InternetGateway]
+	nats       *table[types.NatGateway]
 	groups     *table[securityGroup]
 	enis       *table[types.NetworkInterface]
 	eips       *table[types.Address]
@@ -127,6 +128,7 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		open(db, "ec2.subnets", &s.subnets),
 		open(db, "ec2.route-tables", &s.routes),
 		open(db, "ec2.internet-gateways", &s.gateways),
+		open(db, "ec2.nat-gateways", &s.nats),
 		open(db, "ec2.security-groups", &s.groups),
 		open(db, "ec2.network-interfaces", &s.enis),
 		open(db, "ec2.addresses", &s.eips),

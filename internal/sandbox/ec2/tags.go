@@ -45,6 +45,7 @@ func (s *Service) taggable() []kind {
 		kindOf(s.subnets, nounSubnet, types.ResourceTypeSubnet, subnetKey, func(v *types.Subnet) *[]types.Tag { return &v.Tags }),
 		kindOf(s.routes, nounRoutes, types.ResourceTypeRouteTable, routesKey, func(v *types.RouteTable) *[]types.Tag { return &v.Tags }),
 		kindOf(s.gateways, nounGateway, types.ResourceTypeInternetGateway, gatewayKey, func(v *types.InternetGateway) *[]types.Tag { return &v.Tags }),
+		kindOf(s.nats, nounNAT, types.ResourceTypeNatgateway, natKey, func(v *types.NatGateway) *[]types.Tag { return &v.Tags }),
 		kindOf(s.groups, nounGroup, types.ResourceTypeSecurityGroup, groupKey, func(v *securityGroup) *[]types.Tag { return &v.Tags }),
 		kindOf(s.enis, nounENI, types.ResourceTypeNetworkInterface, eniKey, func(v *types.NetworkInterface) *[]types.Tag { return &v.TagSet }),
 		kindOf(s.eips, nounAllocated, types.ResourceTypeElasticIp, eipKey, func(v *types.Address) *[]types.Tag { return &v.Tags }),

@@ -18,6 +18,8 @@ type EC2 interface {
 	DeleteVpc(context.Context, *ec2.DeleteVpcInput) (*ec2.DeleteVpcOutput, error)
 	DescribeVpcs(context.Context, *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error)
 	ModifyVpcAttribute(context.Context, *ec2.ModifyVpcAttributeInput) (*ec2.ModifyVpcAttributeOutput, error)
+	CreateNatGateway(context.Context, *ec2.CreateNatGatewayInput) (*ec2.CreateNatGatewayOutput, error)
+	DeleteNatGateway(context.Context, *ec2.DeleteNatGatewayInput) (*ec2.DeleteNatGatewayOutput, error)
 	CreateSubnet(context.Context, *ec2.CreateSubnetInput) (*ec2.CreateSubnetOutput, error)
 	DeleteSubnet(context.Context, *ec2.DeleteSubnetInput) (*ec2.DeleteSubnetOutput, error)
 	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error)

@@ -11,7 +11,7 @@ import (
 
 // networkTypes are VPCs and what makes them reachable.
 func networkTypes(api EC2) []*Type {
-	return []*Type{vpcType(api), subnetType(api), gatewayType(api), gatewayAttachmentType(api), routeTableType(api), routeType(api), routeAssociationType(api)}
+	return []*Type{vpcType(api), subnetType(api), gatewayType(api), gatewayAttachmentType(api), natGatewayType(api), routeTableType(api), routeType(api), routeAssociationType(api)}
 }
 
 func vpcType(api EC2) *Type {
@@ -163,6 +163,42 @@ func gatewayType(api EC2) *Type {
 				_, err := api.DeleteInternetGateway(ctx, &ec2.DeleteInternetGatewayInput{InternetGatewayId: aws.String(r.PhysicalID)})
 				return err
 			}, "DependencyViolation"))
+		},
+	}
+}
+
+func natGatewayType(api EC2) *Type {
+	return &Type{
+		Name:       "AWS::EC2::NatGateway",
+		Attributes: []string{"NatGatewayId"},
+		Replaces:   []string{"SubnetId", "AllocationId", "ConnectivityType"},
+		properties: only("SubnetId", "AllocationId", "ConnectivityType", "Tags").requires("SubnetId"),
+		Create: func(ctx context.Context, r *Request) error {
+			id, err := earlier(ctx, api, r, types.ResourceTypeNatgateway)
+			if err != nil {
+				return err
+			}
+			if id == "" {
+				in := &ec2.CreateNatGatewayInput{
+					SubnetId: aws.String(r.String("SubnetId")), ConnectivityType: types.ConnectivityType(r.String("ConnectivityType")),
+					TagSpecifications: r.tagSpec(types.ResourceTypeNatgateway),
+				}
+				if r.Has("AllocationId") {
+					in.AllocationId = aws.String(r.String("AllocationId"))
+				}
+				out, err := api.CreateNatGateway(ctx, in)
+				if err != nil {
+					return err
+				}
+				id = aws.ToString(out.NatGateway.NatGatewayId)
+			}
+			r.Set("NatGatewayId", id)
+			return r.Created(id)
+		},
+		Update: func(ctx context.Context, r *Request) error { return retag(ctx, api, r, r.PhysicalID) },
+		Delete: func(ctx context.Context, r *Request) error {
+			_, err := api.DeleteNatGateway(ctx, &ec2.DeleteNatGatewayInput{NatGatewayId: aws.String(r.PhysicalID)})
+			return gone(err)
 		},
 	}
 }
