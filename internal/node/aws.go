@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -114,6 +115,38 @@ func recordConfiguration(ctx context.Context, api dynamoAPI, n *spec.Node, insta
 	})
 	if err != nil {
 		return fmt.Errorf("record configuration in table %s: %w", n.DynamoDBTable, err)
+	}
+	return nil
+}
+
+// scalingAPI is the part of Auto Scaling that login nodes need.
+type scalingAPI interface {
+	CompleteLifecycleAction(context.Context, *autoscaling.CompleteLifecycleActionInput, ...func(*autoscaling.Options)) (*autoscaling.CompleteLifecycleActionOutput, error)
+}
+
+// The group may hear of its instance later than the instance boots.
+const (
+	serviceInterval = time.Second
+	servicePatience = time.Minute
+)
+
+// enterService tells the Auto Scaling group of a login node that people can log in,
+// so that the load balancer sends them here.
+func enterService(ctx context.Context, api scalingAPI, n *spec.Node, instance string) error {
+	if n.ScalingGroup == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, servicePatience)
+	defer cancel()
+	_, err := poll(ctx, serviceInterval, func() (struct{}, error) {
+		_, err := api.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
+			AutoScalingGroupName: aws.String(n.ScalingGroup), LifecycleHookName: aws.String(n.LaunchingHook),
+			InstanceId: aws.String(instance), LifecycleActionResult: aws.String("CONTINUE"),
+		})
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("complete lifecycle action %s of group %s: %w", n.LaunchingHook, n.ScalingGroup, err)
 	}
 	return nil
 }

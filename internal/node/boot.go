@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -41,6 +42,7 @@ type node struct {
 	ec2     *ec2.Client
 	stack   *cloudformation.Client
 	fsx     *fsx.Client
+	scaling *autoscaling.Client
 	slurm   *slurm.Client
 
 	config  *config.Cluster          // after step "config"
@@ -109,6 +111,7 @@ func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
 	}
 	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamoClient(cfg), secretsmanager.NewFromConfig(cfg)
 	n.ec2, n.stack, n.fsx = ec2.NewFromConfig(cfg), cloudformation.NewFromConfig(cfg), fsx.NewFromConfig(cfg)
+	n.scaling = autoscaling.NewFromConfig(cfg)
 	n.slurm = &slurm.Client{Run: slurm.Exec}
 	n.mounts = &storage.Mounter{Own: told.NodeType == spec.Head}
 	n.volumes.EC2, n.volumes.InstanceID = n.ec2, n.self.InstanceID

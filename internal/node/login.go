@@ -50,6 +50,9 @@ func (n *node) loginSteps() []steps.Step {
 		{Name: "record", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {
 			return recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID)
 		}},
+		{Name: "in service", After: []string{"record"}, Do: func(ctx context.Context) error {
+			return enterService(ctx, n.scaling, n.spec, n.self.InstanceID)
+		}},
 	}
 }
 

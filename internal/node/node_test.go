@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
@@ -455,5 +456,30 @@ func TestPoll(t *testing.T) {
 	_, err = poll(t.Context(), time.Microsecond, func() (int, error) { return 0, errors.New("not yet") }, func() error { return errors.New("never") })
 	if fmt.Sprint(err) != "never" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// slowGroup hears of its instance only when asked again.
+type slowGroup struct {
+	asked int
+	got   *autoscaling.CompleteLifecycleActionInput
+}
+
+func (g *slowGroup) CompleteLifecycleAction(_ context.Context, in *autoscaling.CompleteLifecycleActionInput, _ ...func(*autoscaling.Options)) (*autoscaling.CompleteLifecycleActionOutput, error) {
+	if g.asked++; g.asked < 2 {
+		return nil, errors.New("ValidationError: No active Lifecycle Action found")
+	}
+	g.got = in
+	return nil, nil
+}
+
+func TestLoginNodeEntersService(t *testing.T) {
+	g := &slowGroup{}
+	n := &spec.Node{ScalingGroup: "demo-pool-AutoScalingGroup", LaunchingHook: "hook"}
+	if err := enterService(t.Context(), g, n, "i-1"); err != nil {
+		t.Fatal(err)
+	}
+	if g.got == nil || *g.got.AutoScalingGroupName != n.ScalingGroup || *g.got.LifecycleHookName != "hook" || *g.got.InstanceId != "i-1" || *g.got.LifecycleActionResult != "CONTINUE" {
+		t.Errorf("completed %+v", g.got)
 	}
 }

@@ -155,6 +155,7 @@ func (b *poolBuilder) launchTemplate(p *config.LoginPool, profile cfn.Text) cfn.
 	tags := b.nodeTags(loginNode, func(s *tagSet) { s.set(config.ToolTagPrefix+"login-nodes-pool-name", p.Name) })
 	n := b.common(spec.Login)
 	n.Pool = p.Name
+	n.ScalingGroup, n.LaunchingHook = groupName(b.p.ClusterName, p.Name), hookName(b.p.ClusterName, p.Name, "Launching")
 	return cfn.LaunchTemplate{
 		LaunchTemplateName: b.p.ClusterName + "-" + p.Name,
 		LaunchTemplateData: cfn.LaunchTemplateData{

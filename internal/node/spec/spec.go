@@ -56,6 +56,10 @@ type Node struct {
 	Pool              string `json:"pool_name,omitempty"`
 	EnableEFA         string `json:"enable_efa,omitempty"` // efa or NONE
 
+	// Login nodes: the group that waits for the node to say that it is ready.
+	ScalingGroup  string `json:"auto_scaling_group_name,omitempty"`
+	LaunchingHook string `json:"launching_lifecycle_hook_name,omitempty"`
+
 	// Ours.
 	Version    string `json:"pcluster_version"`
 	WaitHandle string `json:"wait_condition_handle,omitempty"` // head: pre-signed URL for the signal
