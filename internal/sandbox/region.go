@@ -102,10 +102,7 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 	if !ok {
 		return nil, fmt.Errorf("no region in %s: %w", home, ErrDown)
 	}
-	r = &Region{
-		home: home, settings: settings, since: time.Now(), exits: make(chan machine.Exit, 1024),
-		log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})),
-	}
+	r = newRegion(home, settings, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	defer func() {
 		if err != nil && r.db != nil {
 			_ = r.db.Close()
@@ -114,14 +111,7 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 	if r.db, err = store.Open(home.path("region.db")); err != nil {
 		return nil, err
 	}
-	if r.identities, err = store.NewTable[identityRow](r.db, "region.identity"); err != nil {
-		return nil, err
-	}
-	r.identity = region.NewIdentity(settings.Region, settings.Account)
-	if row, ok := r.identities.Get("identity"); ok {
-		r.identity.Set(row.Region, row.Account)
-	}
-	if r.ca, err = openAuthority(home); err != nil {
+	if err := r.openIdentity(); err != nil {
 		return nil, err
 	}
 	if r.layers, err = image.Base(ctx, settings.Cache, os.Stderr); err != nil {
@@ -130,7 +120,24 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 	if err := r.openNetwork(ctx); err != nil {
 		return nil, err
 	}
-	return r, r.openServices()
+	return r, r.openServices(ground{r.machines, r.net})
+}
+
+func newRegion(home Home, settings Settings, log *slog.Logger) *Region {
+	return &Region{home: home, settings: settings, since: time.Now(), exits: make(chan machine.Exit, 1024), log: log}
+}
+
+// openIdentity reads who the region is, and its certificate authority.
+func (r *Region) openIdentity() (err error) {
+	if r.identities, err = store.NewTable[identityRow](r.db, "region.identity"); err != nil {
+		return err
+	}
+	r.identity = region.NewIdentity(r.settings.Region, r.settings.Account)
+	if row, ok := r.identities.Get("identity"); ok {
+		r.identity.Set(row.Region, row.Account)
+	}
+	r.ca, err = openAuthority(r.home)
+	return err
 }
 
 func (r *Region) openNetwork(ctx context.Context) (err error) {
@@ -266,12 +273,9 @@ func (r *Region) dispatchExits(ctx context.Context) {
 // network for machines.
 func (r *Region) listen(ctx context.Context, srv *servers) error {
 	base := func(net.Listener) context.Context { return ctx }
-	handlers, err := r.handlers()
+	endpoint, err := r.awsEndpoint()
 	if err != nil {
 		return err
-	}
-	endpoint := &wire.Endpoint{
-		Auth: r.iam, Services: handlers, S3: r.s3, Signals: r.cfn.SignalHandler(), Log: r.log, Region: r.identity.Name,
 	}
 	loopback, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", r.settings.Port))
 	if err != nil {
@@ -303,6 +307,17 @@ func (r *Region) listen(ctx context.Context, srv *servers) error {
 		return err
 	}
 	return r.net.ServeDNS(r.names()...)
+}
+
+// awsEndpoint answers for all services.
+func (r *Region) awsEndpoint() (*wire.Endpoint, error) {
+	handlers, err := r.handlers()
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Endpoint{
+		Auth: r.iam, Services: handlers, S3: r.s3, Signals: r.cfn.SignalHandler(), Log: r.log, Region: r.identity.Name,
+	}, nil
 }
 
 // names are the sources of the region's DNS, the first that knows a name wins.

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -35,8 +36,18 @@ import (
 	"pcluster/internal/sandbox/wire"
 )
 
+// A ground is what the services stand on: machines, and the network between them.
+type ground struct {
+	machines ec2.Machines
+	network  interface {
+		ec2.Network
+		elbv2.Network
+		Dial(ctx context.Context, network, address string) (net.Conn, error)
+	}
+}
+
 // openServices opens the services in the order of what they need of each other.
-func (r *Region) openServices() (err error) {
+func (r *Region) openServices(on ground) (err error) {
 	do := func(open func() error) {
 		if err == nil {
 			err = open()
@@ -56,13 +67,13 @@ func (r *Region) openServices() (err error) {
 	})
 	do(func() (err error) {
 		r.ec2, err = ec2.New(db, id, ec2.Config{
-			Dir: r.home.path("ec2"), Machines: r.machines, Network: r.reachable(), Profiles: r.iam, Log: r.log,
+			Dir: r.home.path("ec2"), Machines: on.machines, Network: r.reachable(on.network), Profiles: r.iam, Log: r.log,
 			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil },
 		})
 		return
 	})
 	do(func() (err error) {
-		r.elb, err = elbv2.New(db, id, elbv2.Config{EC2: r.ec2, Network: r.net, Names: r.reachByName, Log: r.log})
+		r.elb, err = elbv2.New(db, id, elbv2.Config{EC2: r.ec2, Network: on.network, Names: r.reachByName, Log: r.log})
 		return
 	})
 	do(func() (err error) {
@@ -82,7 +93,7 @@ func (r *Region) openServices() (err error) {
 		})
 		return
 	})
-	do(func() (err error) { r.rds, err = rds.New(db, r.ec2, r.machines, r.net); return })
+	do(func() (err error) { r.rds, err = rds.New(db, r.ec2, on.machines, on.network); return })
 	do(func() (err error) {
 		r.cfn, err = cloudformation.New(db, id, cloudformation.Config{
 			Services: resource.Services{
@@ -101,9 +112,9 @@ func (r *Region) openServices() (err error) {
 }
 
 // reachable is the region's network as EC2 sees it.
-func (r *Region) reachable() ec2.Network {
+func (r *Region) reachable(network ec2.Network) ec2.Network {
 	if !r.settings.SSHConfig {
-		return r.net
+		return network
 	}
 	if r.ssh == nil {
 		r.ssh = &reachableNetwork{Network: r.net, home: r.home, log: r.log}

@@ -315,3 +315,6 @@ func (resp *response) send(w http.ResponseWriter, x *exchange) {
 		_, _ = w.Write(resp.body) // the client may be gone
 	}
 }
+
+// Operations returns the names of the operations that somebody implements, in order.
+func (s *Service) Operations() []string { return slices.Sorted(maps.Keys(s.ops)) }
