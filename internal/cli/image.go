@@ -127,6 +127,14 @@ func newListOfficialImagesCmd(env *Env, run func(context.Context, *Env, official
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
 }
 
+func runListOfficialImages(ctx context.Context, env *Env, o officialImagesOptions) (any, error) {
+	operator, err := env.operator(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(image.ListOfficial(ctx, operator, o.OS, o.Architecture))
+}
+
 type imageLogStreamsOptions struct {
 	common
 	Image     string

@@ -46,7 +46,7 @@ func newRoot(env *Env) *cobra.Command {
 		newListImageLogStreamsCmd(env, notYet[imageLogStreamsOptions]("list-image-log-streams")),
 		newGetImageLogEventsCmd(env, notYet[imageLogEventsOptions]("get-image-log-events")),
 		newGetImageStackEventsCmd(env, notYet[imageStackEventsOptions]("get-image-stack-events")),
-		newListOfficialImagesCmd(env, notYet[officialImagesOptions]("list-official-images")),
+		newListOfficialImagesCmd(env, runListOfficialImages),
 		newConfigureCmd(env, runConfigure),
 		newValidateCmd(env, runValidate),
 		newDCVConnectCmd(env, runDCVConnect),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pcluster/internal/cluster"
@@ -162,6 +163,12 @@ func happen(ts *testscript.TestScript, args []string) {
 		w.answers = append(w.answers, strings.Join(args[1:], " "))
 	case "browser":
 		w.browser = true
+	case "ami": // ID NAME ARCHITECTURE DATE [DEPRECATED]
+		i := ec2types.Image{ImageId: &args[1], Name: &args[2], Architecture: ec2types.ArchitectureValues(args[3]), CreationDate: &args[4]}
+		if len(args) > 5 {
+			i.DeprecationTime = &args[5]
+		}
+		c.AMIs = append(c.AMIs, i)
 	case "parameter": // CLUSTER KEY VALUE
 		c.SetParameter(args[1], args[2], args[3])
 	case "launch": // ID TYPE PRIVATE PUBLIC TAG...

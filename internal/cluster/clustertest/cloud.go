@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
@@ -41,6 +42,8 @@ type Cloud struct {
 	Facts  *facts.Memory
 	// Refuse makes calls of an operation fail, by its name.
 	Refuse map[string]error
+	// AMIs are those that AWS publishes.
+	AMIs []ec2types.Image
 	// Next are called one by one, each before stack events are read: how a test
 	// lets time pass.
 	Next []func()

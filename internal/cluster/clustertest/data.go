@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -449,6 +450,32 @@ func (c *Cloud) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesIn
 	}
 	if from+3 < len(found) {
 		out.NextToken = aws.String(fmt.Sprintf("page-%d", from+3))
+	}
+	return out, nil
+}
+
+// DescribeImages finds AMIs by a pattern of their name, two to a page.
+func (c *Cloud) DescribeImages(_ context.Context, in *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
+	unlock, err := c.begin("DescribeImages")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	var found []ec2types.Image
+	for _, i := range c.AMIs {
+		if ok, err := path.Match(in.Filters[0].Values[0], *i.Name); err != nil {
+			return nil, err
+		} else if ok {
+			found = append(found, i)
+		}
+	}
+	from := 0
+	if in.NextToken != nil {
+		fmt.Sscanf(*in.NextToken, "page-%d", &from)
+	}
+	out := &ec2.DescribeImagesOutput{Images: found[from:min(from+2, len(found))]}
+	if from+2 < len(found) {
+		out.NextToken = aws.String(fmt.Sprintf("page-%d", from+2))
 	}
 	return out, nil
 }
