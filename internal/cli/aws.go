@@ -21,6 +21,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"pcluster/internal/cluster"
+	"pcluster/internal/validate"
 )
 
 // loadAWS reads the SDK's configuration from environment and profile.
@@ -120,20 +121,11 @@ func chooseRegion(option, file string, getenv func(string) string) (string, erro
 	return "", nil
 }
 
-// knownRegions are the regions of AWS in which a cluster may live. A region that
-// does not exist is told from one that does not answer only by such a list.
-var knownRegions = strings.Fields(`
-	af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2
-	ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7
-	ca-central-1 ca-west-1 cn-north-1 cn-northwest-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2
-	eu-west-1 eu-west-2 eu-west-3 eusc-de-east-1 il-central-1 me-central-1 me-south-1 mx-central-1 sa-east-1
-	us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 us-iso-east-1 us-iso-west-1 us-isob-east-1 us-west-1 us-west-2`)
-
 func checkRegion(region string) error {
 	if region == "" {
 		return badValue("region needs to be set: use --region, AWS_DEFAULT_REGION, or Region in the configuration.")
 	}
-	if !slices.Contains(knownRegions, region) {
+	if !slices.Contains(validate.Regions, region) {
 		return badValue("invalid or unsupported region '%s'", region)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"pcluster/internal/validate"
 )
 
 // Completion is done here, not in the shells: their scripts hand over the words
@@ -245,7 +247,7 @@ func (c *completer) values(ctx context.Context, cmd *cobra.Command, f *pflag.Fla
 	case "queue-name":
 		return c.ask(ctx, "instances[].queueName", "describe-cluster-instances --node-type ComputeNode --cluster-name="+c.given(cmd, "cluster-name")), false
 	case "region":
-		return candidates(knownRegions), false
+		return candidates(validate.Regions), false
 	case "suppress-validators":
 		return candidates([]string{"ALL", "type:"}), false
 	case "filters":

@@ -10,6 +10,7 @@ import (
 
 	"pcluster/internal/config"
 	"pcluster/internal/configure"
+	"pcluster/internal/validate"
 )
 
 type configureOptions struct {
@@ -43,7 +44,7 @@ func runConfigure(ctx context.Context, env *Env, o configureOptions) error {
 	systems := slices.DeleteFunc(config.OperatingSystems(), func(s string) bool { return s == defaultSystem })
 	_, terminal := env.Columns()
 	err = configure.Run(ctx, configure.NewConsole(env.Stdin, env.Stdout, terminal && env.Getenv("NO_COLOR") == ""), configure.Request{
-		File: o.File, Region: o.Region, DefaultRegion: env.regionOfProfile(profile.Region), Supported: knownRegions,
+		File: o.File, Region: o.Region, DefaultRegion: env.regionOfProfile(profile.Region), Supported: validate.Regions,
 		Systems: append([]string{defaultSystem}, systems...),
 		Open: func(ctx context.Context, region string) (*configure.Cloud, error) {
 			cfg, err := env.AWS(ctx, region, env.log)
