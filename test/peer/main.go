@@ -300,15 +300,16 @@ func (r *report) add(found []difference) {
 func (r *report) close() error {
 	r.say("differences: %d better, %d equal, %d deliberate, %d of the release, %d unexplained",
 		r.counts["better"], r.counts["equal"], r.counts["deliberate"], r.counts["release"], r.unexplained)
+	var errs []error
+	if r.unexplained > 0 {
+		errs = append(errs, fmt.Errorf("%d unexplained differences", r.unexplained))
+	}
 	if r.options.only == "" {
 		for _, v := range r.verdicts {
 			if v.used == 0 {
-				return fmt.Errorf("the verdict %q explains nothing any more", v.Reason)
+				errs = append(errs, fmt.Errorf("the verdict %q explains nothing any more", v.Reason))
 			}
 		}
 	}
-	if r.unexplained > 0 {
-		return fmt.Errorf("%d unexplained differences", r.unexplained)
-	}
-	return nil
+	return errors.Join(errs...)
 }
