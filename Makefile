@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench peer conformance validator-cases lint setup clean always
+.PHONY: build demo test bench journeys peer conformance validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -53,6 +53,10 @@ conformance:
 CASES ?= test/validatorcases/testdata/validator-cases.json
 validator-cases:
 	@go build -o bin/validatorcases ./test/validatorcases && bin/validatorcases $(CASES)
+
+# Journeys through the AWS CLI, boto3 and the SDK for Go against a region, and against moto.
+journeys:
+	@scripts/journeys
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
