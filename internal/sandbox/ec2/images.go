@@ -256,29 +256,25 @@ func (s *Service) putOfficial() error {
 	return nil
 }
 
-// RegisterImage makes an AMI of snapshots. It boots the region's base image: a
-// snapshot's own root file system cannot be booted.
+// RegisterImage makes an AMI of snapshots. It boots what the root device's snapshot
+// was made of if that was an image's, else the region's base image.
 func (s *Service) RegisterImage(ctx context.Context, in *sdk.RegisterImageInput) (*sdk.RegisterImageOutput, error) {
 	tags, err := newTags(ctx, in.TagSpecifications, types.ResourceTypeImage)
 	if err != nil {
 		return nil, err
 	}
 	name := aws.ToString(in.Name)
-	if len(name) < 3 || len(name) > 128 {
-		return nil, wire.Errorf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
-	}
 	rootDevice := aws.ToString(in.RootDeviceName)
 	if rootDevice == "" {
 		return nil, missing("rootDeviceName")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.images.all() {
-		if *v.Desc.Name == name && *v.Desc.OwnerId == s.id.Account() {
-			return nil, wire.Errorf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", name, *v.Desc.ImageId)
-		}
+	if err := s.checkImageName(name); err != nil {
+		return nil, err
 	}
 	size := int32(0)
+	var layers []string
 	for _, m := range in.BlockDeviceMappings {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
@@ -289,6 +285,9 @@ func (s *Service) RegisterImage(ctx context.Context, in *sdk.RegisterImageInput)
 		}
 		if aws.ToString(m.DeviceName) == rootDevice {
 			size = max(aws.ToInt32(snap.VolumeSize), aws.ToInt32(m.Ebs.VolumeSize))
+			if set := s.snapshotLayers.get(*m.Ebs.SnapshotId); set != nil {
+				layers = set.Layers
+			}
 		}
 	}
 	if size == 0 {
@@ -305,6 +304,7 @@ func (s *Service) RegisterImage(ctx context.Context, in *sdk.RegisterImageInput)
 		return nil, err
 	}
 	v.Desc.BlockDeviceMappings = in.BlockDeviceMappings
+	v.Layers = layers
 	v.Desc.Description, v.Desc.Tags = in.Description, tags
 	if in.Architecture != "" {
 		v.Desc.Architecture = in.Architecture
@@ -338,6 +338,7 @@ func (s *Service) DeregisterImage(_ context.Context, in *sdk.DeregisterImageInpu
 	if err := s.images.delete(*in.ImageId); err != nil {
 		return nil, err
 	}
+	defer s.logSweep()
 	out := &sdk.DeregisterImageOutput{Return: aws.Bool(true)}
 	if aws.ToBool(in.DeleteAssociatedSnapshots) {
 		for _, m := range v.Desc.BlockDeviceMappings {

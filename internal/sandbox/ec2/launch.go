@@ -31,12 +31,15 @@ type instance struct {
 	VCPUs       int
 	MemoryMiB   int64
 	Layers      []string       `json:",omitempty"` // of the image; settled at the first boot
+	Over        []string       `json:",omitempty"` // layers above them, which images made of the instance do not have
 	Files       []machine.File `json:",omitempty"`
 
 	// Parked is set while the region is down: the machine is to run again.
 	Parked bool `json:",omitempty"`
 	// Reboot asks a running instance's worker for a restart of its machine.
 	Reboot bool `json:",omitempty"`
+	// Capture asks the worker for an image of the disk.
+	Capture *capture `json:",omitempty"`
 	// Crash asks the worker of a terminating instance for a power cut.
 	Crash bool `json:",omitempty"`
 	// SpotAction is when a spot instance will be taken away.
@@ -50,12 +53,16 @@ func (i *instance) state() types.InstanceStateName { return i.Desc.State.Name }
 
 // RunInstances launches instances and returns before they run.
 func (s *Service) RunInstances(ctx context.Context, in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, error) {
-	return s.RunInstancesIn(ctx, "", in)
+	return s.runInstances(ctx, "", in, nil)
 }
 
 // RunInstancesIn is RunInstances for a service that chooses the subnet of all
 // interfaces, even of those that a launch template has, as Auto Scaling does.
 func (s *Service) RunInstancesIn(ctx context.Context, subnetID string, in *sdk.RunInstancesInput) (*sdk.RunInstancesOutput, error) {
+	return s.runInstances(ctx, subnetID, in, nil)
+}
+
+func (s *Service) runInstances(ctx context.Context, subnetID string, in *sdk.RunInstancesInput, over []string) (*sdk.RunInstancesOutput, error) {
 	least, most := int(aws.ToInt32(in.MinCount)), int(aws.ToInt32(in.MaxCount))
 	switch {
 	case in.MinCount == nil:
@@ -81,6 +88,7 @@ func (s *Service) RunInstancesIn(ctx context.Context, subnetID string, in *sdk.R
 	if err != nil {
 		return nil, err
 	}
+	p.over = over
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
@@ -239,6 +247,7 @@ func (s *Service) newInstance(p *plan, id, reservation string, index int32) (_ *
 		VCPUs:       int(p.vcpus),
 		MemoryMiB:   *p.info.MemoryInfo.SizeInMiB,
 		Layers:      p.image.Layers,
+		Over:        p.over,
 		Files:       p.image.Files,
 		Parked:      s.parked,
 		Desc: types.Instance{

@@ -152,6 +152,8 @@ func (s *Service) follow(ctx context.Context, id string, a *worker) error {
 		switch {
 		case i.Parked:
 			return s.halt(ctx, id)
+		case i.Capture != nil && (i.state() == types.InstanceStateNameRunning || i.state() == types.InstanceStateNameStopped):
+			err = s.capture(ctx, i)
 		case i.state() == types.InstanceStateNamePending:
 			err = s.boot(ctx, i, a)
 		case i.state() == types.InstanceStateNameRunning && i.Reboot:
@@ -195,6 +197,7 @@ func (s *Service) startMachine(ctx context.Context, i *instance) error {
 			return err
 		}
 	}
+	layers = slices.Concat(layers, i.Over)
 	s.enforce() // nothing reaches the machine that its groups would not let through
 	return s.cfg.Machines.Start(ctx, s.spec(i, layers))
 }
@@ -342,15 +345,22 @@ func (s *Service) release(i *instance) error {
 			return err
 		}
 	}
-	return s.instances.set(id, func(i *instance) {
+	if i.Capture != nil { // its image will never be
+		if err := s.abandonImage(i.Capture.Image); err != nil {
+			return err
+		}
+	}
+	err := s.instances.set(id, func(i *instance) {
+		i.Capture = nil
 		i.Desc.State = stateOf(types.InstanceStateNameTerminated)
 		i.describeInterfaces(nil)
 		i.Desc.NetworkInterfaces, i.Desc.BlockDeviceMappings = nil, nil
 		i.Desc.IamInstanceProfile = nil
-		i.UserData, i.Layers, i.Files = "", nil, nil
+		i.UserData, i.Layers, i.Over, i.Files = "", nil, nil, nil
 		i.Reboot, i.Crash, i.Parked = false, false, false
 		i.Ended = aws.Time(s.now())
 	})
+	return errors.Join(err, s.sweepLayers())
 }
 
 // fail gives an instance up because its machine is gone.
@@ -400,7 +410,7 @@ func (s *Service) Exited(_ context.Context, e machine.Exit) {
 				i.Desc.State = stateOf(types.InstanceStateNameShuttingDown)
 			}
 		case machine.Stopped:
-			if !i.Reboot { // not by this service, then
+			if !i.Reboot && i.Capture == nil { // not by this service, then
 				i.fail("Server.InternalError: Internal server error")
 			}
 		default:
@@ -423,6 +433,12 @@ func (s *Service) Exited(_ context.Context, e machine.Exit) {
 // machines still boot.
 func (s *Service) ResumeAll(ctx context.Context) error {
 	if err := errors.Join(s.putOfficial(), s.forgetTokens(), s.network()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err := s.sweepLayers()
+	s.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	up := map[string]bool{}
@@ -594,6 +610,7 @@ func (s *Service) unpark() error {
 // on the same tables goes on.
 func (s *Service) Close() error {
 	s.work.cancel()
+	s.removing.Wait()
 	return s.work.wait(context.Background())
 }
 

@@ -70,6 +70,7 @@ type plan struct {
 	vcpus    int32
 	cpu      types.CpuOptions
 	spot     bool
+	over     []string // layers above the image's
 
 	instanceTags, volumeTags, eniTags []types.Tag
 }
@@ -107,6 +108,9 @@ func (s *Service) plan(ctx context.Context, o order) (*plan, error) {
 	var err error
 	if p.image, err = find(s.images, nounImage, *d.ImageId); err != nil {
 		return nil, err
+	}
+	if state := p.image.Desc.State; state != types.ImageStateAvailable {
+		return nil, wire.Errorf("InvalidAMIID.Unavailable", "The image ID '%s' is in state '%s', not available.", *d.ImageId, state)
 	}
 	if d.InstanceType == "" {
 		d.InstanceType = types.InstanceTypeM1Small // EC2's default, too

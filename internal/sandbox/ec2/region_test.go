@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -136,6 +137,25 @@ func (f *fakeMachines) DetachVolume(_ context.Context, id string, v machine.Volu
 	defer f.mu.Unlock()
 	f.volumes[id] = slices.DeleteFunc(f.volumes[id], func(o machine.Volume) bool { return o.ID == v.ID })
 	return nil
+}
+
+func (f *fakeMachines) Capture(_ context.Context, id, dir string, move bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.disks[id]; !ok {
+		return fmt.Errorf("machine %s has no disk", id)
+	}
+	if _, runs := f.up[id]; runs && move {
+		return fmt.Errorf("machine %s runs", id)
+	}
+	if move {
+		delete(f.disks, id)
+	}
+	return os.Mkdir(dir, 0o755)
+}
+
+func (f *fakeMachines) ReadFile(string, string, int64, int) ([]byte, error) {
+	return nil, os.ErrNotExist
 }
 
 func (f *fakeMachines) Running() []string {

@@ -96,6 +96,7 @@ func (s *Service) Register(m *wire.Service) {
 	wire.Handle(m, "ModifyVolume", s.ModifyVolume)
 	wire.Handle(m, "ModifyVpcAttribute", s.ModifyVpcAttribute)
 	wire.Handle(m, "RebootInstances", s.RebootInstances)
+	wire.Handle(m, "CreateImage", s.CreateImage)
 	wire.Handle(m, "RegisterImage", s.RegisterImage)
 	wire.Handle(m, "ReleaseAddress", s.ReleaseAddress)
 	wire.Handle(m, "RevokeSecurityGroupEgress", s.RevokeSecurityGroupEgress)

@@ -32,6 +32,11 @@ type Machines interface {
 	Remove(ctx context.Context, id string) error
 	AttachVolume(ctx context.Context, id string, v machine.Volume) error
 	DetachVolume(ctx context.Context, id string, v machine.Volume) error
+	// Capture makes a layer of what the machine changed on its disk. With move, the
+	// disk is taken from a machine that does not run.
+	Capture(ctx context.Context, id, dir string, move bool) error
+	// ReadFile reads a file that the machine wrote.
+	ReadFile(id, path string, offset int64, limit int) ([]byte, error)
 	Running() []string // must not wait for whoever is told of exits
 	Console(id string) ([]byte, error)
 }
@@ -83,30 +88,33 @@ type Service struct {
 	// nearly everything; never while waiting for a machine.
 	mu sync.Mutex
 
-	vpcs       *table[vpcRow]
-	subnets    *table[types.Subnet]
-	routes     *table[types.RouteTable]
-	gateways   *table[types.InternetGateway]
-	nats       *table[types.NatGateway]
-	groups     *table[securityGroup]
-	enis       *table[types.NetworkInterface]
-	eips       *table[types.Address]
-	keys       *table[types.KeyPairInfo]
-	images     *table[image]
-	snapshots  *table[types.Snapshot]
-	volumes    *table[volume]
-	templates  *table[launchTemplate]
-	placements *table[types.PlacementGroup]
-	instances  *table[instance]
-	tokens     *table[token]
-	capacity   *table[int]
-	secrets    *table[string]
+	vpcs           *table[vpcRow]
+	subnets        *table[types.Subnet]
+	routes         *table[types.RouteTable]
+	gateways       *table[types.InternetGateway]
+	nats           *table[types.NatGateway]
+	groups         *table[securityGroup]
+	enis           *table[types.NetworkInterface]
+	eips           *table[types.Address]
+	keys           *table[types.KeyPairInfo]
+	images         *table[image]
+	snapshots      *table[types.Snapshot]
+	volumes        *table[volume]
+	snapshotLayers *table[layerSet]
+	templates      *table[launchTemplate]
+	placements     *table[types.PlacementGroup]
+	instances      *table[instance]
+	tokens         *table[token]
+	capacity       *table[int]
+	secrets        *table[string]
 
 	kinds    []kind // everything that can be tagged
 	tokenKey []byte // signs session tokens of the metadata service
 	addrs    addressBook
 	rules    enforcer
 	work     workers
+
+	removing sync.WaitGroup // of layers
 
 	parked bool // the region is going down: new instances wait for its return
 }
@@ -136,6 +144,7 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		open(db, "ec2.images", &s.images),
 		open(db, "ec2.snapshots", &s.snapshots),
 		open(db, "ec2.volumes", &s.volumes),
+		open(db, "ec2.snapshot-layers", &s.snapshotLayers),
 		open(db, "ec2.launch-templates", &s.templates),
 		open(db, "ec2.placement-groups", &s.placements),
 		open(db, "ec2.instances", &s.instances),

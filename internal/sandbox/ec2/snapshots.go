@@ -137,11 +137,14 @@ func (s *Service) DeleteSnapshot(_ context.Context, in *sdk.DeleteSnapshotInput)
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	return &sdk.DeleteSnapshotOutput{}, s.dropSnapshot(id)
+	if err := s.dropSnapshot(id); err != nil {
+		return nil, err
+	}
+	return &sdk.DeleteSnapshotOutput{}, s.sweepLayers()
 }
 
 func (s *Service) dropSnapshot(id string) error {
-	if err := s.snapshots.delete(id); err != nil {
+	if err := errors.Join(s.snapshots.delete(id), s.snapshotLayers.delete(id)); err != nil {
 		return err
 	}
 	if err := os.Remove(s.snapshotFile(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
