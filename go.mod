@@ -52,6 +52,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/batch v1.65.2
 	github.com/aws/aws-sdk-go-v2/service/kms v1.55.0
 	github.com/aws/aws-sdk-go-v2/service/resourcegroups v1.33.28
+	github.com/aws/aws-sdk-go-v2/service/sns v1.47.9
 )
 
 require (

@@ -94,7 +94,7 @@ func System() Env {
 	env.Configure = configure.NewCloud
 	env.Operator = func(cfg aws.Config, log *slog.Logger) *cluster.Operator {
 		o := cluster.New(cfg, log)
-		if dir := env.Getenv("PCLUSTER_NODE_PROGRAM_DIR"); dir != "" {
+		if dir := env.Getenv(cluster.ProgramsVariable); dir != "" {
 			o.Programs = cluster.ProgramsIn(dir)
 		}
 		return o

@@ -139,3 +139,16 @@ func (o *Operator) putOnce(ctx context.Context, bucket, key string, body func() 
 	_, err = o.put(ctx, bucket, key, content)
 	return err
 }
+
+// ProgramsVariable names the environment variable with a directory of programs to
+// use in place of those that were built in.
+const ProgramsVariable = "PCLUSTER_NODE_PROGRAM_DIR"
+
+// Program returns the node program for an architecture, as Go names it.
+func (p Programs) Program(arch string) ([]byte, error) {
+	program, err := p.open(arch)
+	if err != nil {
+		return nil, err
+	}
+	return program.body, nil
+}

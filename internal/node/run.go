@@ -21,6 +21,7 @@ const usage = `usage: pcluster-node COMMAND
   fleet-status [--status S] print the fleet's status, or request another
   logs                      ship this node's logs to CloudWatch
   update-database-password  take the accounting database's password from its secret
+  component DIR             run the components of an image build (build and test machines)
   version                   print the version
 
 Programs that slurmctld runs, on the head node:
@@ -60,6 +61,12 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(runLogs(ctx, h), stderr)
 	case "update-database-password":
 		return status(updateDatabasePassword(ctx, h), stderr)
+	case "component":
+		if len(rest) != 1 {
+			fmt.Fprint(stderr, usage)
+			return 2
+		}
+		return status(runComponents(ctx, rest[0], stdout), stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, config.ToolVersion)
 		return 0

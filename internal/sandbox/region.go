@@ -36,6 +36,7 @@ import (
 	"pcluster/internal/sandbox/fsx"
 	"pcluster/internal/sandbox/iam"
 	"pcluster/internal/sandbox/image"
+	"pcluster/internal/sandbox/imagebuilder"
 	"pcluster/internal/sandbox/imds"
 	"pcluster/internal/sandbox/lambda"
 	"pcluster/internal/sandbox/logs"
@@ -45,6 +46,7 @@ import (
 	"pcluster/internal/sandbox/route53"
 	"pcluster/internal/sandbox/s3"
 	"pcluster/internal/sandbox/secretsmanager"
+	"pcluster/internal/sandbox/sns"
 	"pcluster/internal/sandbox/ssm"
 	"pcluster/internal/sandbox/store"
 	"pcluster/internal/sandbox/sts"
@@ -87,6 +89,8 @@ type Region struct {
 	lambda  *lambda.Service
 	cfn     *cloudformation.Service
 	rds     *rds.Service
+	sns     *sns.Service
+	builder *imagebuilder.Service
 
 	exits chan machine.Exit
 }
@@ -162,6 +166,7 @@ func (r *Region) endpoint() string { return fmt.Sprintf("https://127.0.0.1:%d", 
 func (r *Region) close() {
 	if r.cfn != nil {
 		r.cfn.Close()
+		r.builder.Close()
 		r.scaling.Close()
 		r.elb.Close()
 		r.lambda.Close()
@@ -223,6 +228,7 @@ func (r *Region) serve(ctx context.Context) error {
 	case o := <-orders:
 		// Machines go first, while their file systems and names still answer, and
 		// nobody replaces them.
+		r.builder.Close()
 		r.scaling.Close()
 		var err error
 		if o.order == goAway {
@@ -251,6 +257,7 @@ func (r *Region) start(ctx context.Context) {
 	r.scaling.Start(ctx)
 	r.fsx.Start(ctx)
 	r.lambda.Start(ctx)
+	r.builder.Start()
 	r.cfn.Start(ctx)
 }
 

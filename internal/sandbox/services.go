@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	awssecrets "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"pcluster/internal/cluster"
 	"pcluster/internal/sandbox/autoscaling"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudformation/resource"
@@ -25,12 +28,14 @@ import (
 	"pcluster/internal/sandbox/elbv2"
 	"pcluster/internal/sandbox/fsx"
 	"pcluster/internal/sandbox/iam"
+	"pcluster/internal/sandbox/imagebuilder"
 	"pcluster/internal/sandbox/lambda"
 	"pcluster/internal/sandbox/logs"
 	"pcluster/internal/sandbox/rds"
 	"pcluster/internal/sandbox/route53"
 	"pcluster/internal/sandbox/s3"
 	"pcluster/internal/sandbox/secretsmanager"
+	"pcluster/internal/sandbox/sns"
 	"pcluster/internal/sandbox/ssm"
 	"pcluster/internal/sandbox/sts"
 	"pcluster/internal/sandbox/wire"
@@ -93,13 +98,20 @@ func (r *Region) openServices(on ground) (err error) {
 		})
 		return
 	})
+	do(func() (err error) { r.sns, err = sns.New(db, id, r.lambda); return })
+	do(func() (err error) {
+		r.builder, err = imagebuilder.New(db, id, imagebuilder.Config{
+			Dir: r.home.path("imagebuilder"), EC2: r.ec2, Logs: r.logs, SNS: r.sns, Objects: r.s3, Program: nodeProgram, Log: r.log,
+		})
+		return
+	})
 	do(func() (err error) { r.rds, err = rds.New(db, r.ec2, on.machines, on.network); return })
 	do(func() (err error) {
 		r.cfn, err = cloudformation.New(db, id, cloudformation.Config{
 			Services: resource.Services{
 				EC2: r.ec2, IAM: r.iam, EFS: r.efs, FSx: r.fsx, Logs: r.logs, DynamoDB: r.ddb, Route53: r.dns, Lambda: r.lambda,
 				CloudWatch: r.watch, S3: r.s3Client(), SecretsManager: r.secret, SSM: r.ssm,
-				ELBv2: r.elb, AutoScaling: r.scaling,
+				ELBv2: r.elb, AutoScaling: r.scaling, ImageBuilder: r.builder, SNS: r.sns,
 			},
 			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
 		})
@@ -134,7 +146,7 @@ func (r *Region) reachByName(names []string) {
 func (r *Region) handlers() (map[string]http.Handler, error) {
 	services := map[string]interface{ Register(*wire.Service) }{
 		"autoscaling": r.scaling, "cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
-		"iam": r.iam, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
+		"iam": r.iam, "imagebuilder": r.builder, "sns": r.sns, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
 	}
 	handlers := map[string]http.Handler{}
 	for name, s := range services {
@@ -168,4 +180,14 @@ func (r *Region) secretValue(ctx context.Context, arn string) (string, error) {
 		return "", fmt.Errorf("secret %s: %w", arn, err)
 	}
 	return aws.ToString(out.SecretString), nil
+}
+
+// nodeProgram is the node program for this host's machines. Image builds run its
+// executor.
+func nodeProgram() ([]byte, error) {
+	programs := cluster.Embedded()
+	if dir := os.Getenv(cluster.ProgramsVariable); dir != "" {
+		programs = cluster.ProgramsIn(dir)
+	}
+	return programs.Program(runtime.GOARCH)
 }

@@ -77,6 +77,8 @@ func (m *quietMachines) Start(_ context.Context, s machine.Spec) error          
 func (m *quietMachines) Stop(_ context.Context, id string) error                    { return m.set(id, false) }
 func (m *quietMachines) Kill(_ context.Context, id string) error                    { return m.set(id, false) }
 func (m *quietMachines) Remove(context.Context, string) error                       { return nil }
+func (m *quietMachines) Capture(context.Context, string, string, bool) error        { return nil }
+func (m *quietMachines) ReadFile(string, string, int64, int) ([]byte, error)        { return nil, nil }
 func (m *quietMachines) AttachVolume(context.Context, string, machine.Volume) error { return nil }
 func (m *quietMachines) DetachVolume(context.Context, string, machine.Volume) error { return nil }
 func (m *quietMachines) Console(string) ([]byte, error)                             { return nil, nil }

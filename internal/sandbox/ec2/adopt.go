@@ -150,7 +150,7 @@ func (s *Service) AdoptImage(_ context.Context, imageID, name, os string, tags m
 // account. Key pairs do not: they are made before the first file is adopted.
 func (s *Service) InUse() bool {
 	for _, v := range s.images.all() {
-		if *v.Desc.OwnerId != officialOwner {
+		if owner := *v.Desc.OwnerId; owner != officialOwner && owner != publisher {
 			return true
 		}
 	}

@@ -49,11 +49,12 @@ func (s *Service) TakeImage(ctx context.Context, in *sdk.CreateImageInput) (*sdk
 }
 
 func (s *Service) createImage(ctx context.Context, in *sdk.CreateImageInput, move bool) (*sdk.CreateImageOutput, error) {
-	tags, err := newTags(ctx, in.TagSpecifications, types.ResourceTypeImage)
+	ofSnapshot := func(t types.TagSpecification) bool { return t.ResourceType == types.ResourceTypeSnapshot }
+	tags, err := newTags(ctx, slices.DeleteFunc(slices.Clone(in.TagSpecifications), ofSnapshot), types.ResourceTypeImage)
 	if err != nil {
 		return nil, err
 	}
-	snapshotTags, err := newTags(ctx, in.TagSpecifications, types.ResourceTypeSnapshot)
+	snapshotTags, err := newTags(ctx, slices.DeleteFunc(slices.Clone(in.TagSpecifications), func(t types.TagSpecification) bool { return !ofSnapshot(t) }), types.ResourceTypeSnapshot)
 	if err != nil {
 		return nil, err
 	}

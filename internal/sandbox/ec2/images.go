@@ -256,6 +256,63 @@ func (s *Service) putOfficial() error {
 	return nil
 }
 
+// publisher owns images as the makers of systems publish them.
+const publisher = "137112412989" // Amazon's
+
+// managedName is the name of an operating system's image as its maker publishes it.
+func managedName(o operatingSystem, arch types.ArchitectureValues) string {
+	return o.name + "-base-" + string(arch) + "-2025.10.1"
+}
+
+func imageIDOf(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return "ami-0" + hex.EncodeToString(sum[:8])
+}
+
+// putManaged enters the images of plain operating systems, on which people build
+// their own. They boot what all images here boot.
+func (s *Service) putManaged() error {
+	for _, o := range operatingSystems {
+		for _, arch := range []types.ArchitectureValues{types.ArchitectureValuesX8664, types.ArchitectureValuesArm64} {
+			name := managedName(o, arch)
+			id := imageIDOf(name)
+			if s.images.get(id) != nil {
+				continue
+			}
+			v, err := s.newImage(id, name, 8, o.rootDevice)
+			if err != nil {
+				return err
+			}
+			err = s.snapshots.set(*v.Desc.BlockDeviceMappings[0].Ebs.SnapshotId, func(snap *types.Snapshot) {
+				snap.OwnerId, snap.OwnerAlias = aws.String(publisher), aws.String("amazon")
+			})
+			if err != nil {
+				return err
+			}
+			v.Desc.Architecture, v.Desc.Public = arch, aws.Bool(true)
+			v.Desc.OwnerId, v.Desc.ImageOwnerAlias = aws.String(publisher), aws.String("amazon")
+			v.Desc.ImageLocation, v.Desc.Description = aws.String("amazon/"+name), aws.String("Base image of "+o.name)
+			v.Desc.CreationDate = aws.String("2025-10-01T12:00:00.000Z")
+			v.Files = o.files()
+			if err := s.images.put(id, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ManagedImage returns the AMI of a plain operating system, by its name in a cluster
+// file and an architecture.
+func (s *Service) ManagedImage(os, architecture string) (imageID string, ok bool) {
+	system, err := operatingSystemNamed(os)
+	if err != nil {
+		return "", false
+	}
+	id := imageIDOf(managedName(system, types.ArchitectureValues(architecture)))
+	return id, s.images.get(id) != nil
+}
+
 // RegisterImage makes an AMI of snapshots. It boots what the root device's snapshot
 // was made of if that was an image's, else the region's base image.
 func (s *Service) RegisterImage(ctx context.Context, in *sdk.RegisterImageInput) (*sdk.RegisterImageOutput, error) {

@@ -432,7 +432,7 @@ func (s *Service) Exited(_ context.Context, e machine.Exit) {
 // what was under way, and starts what [Service.StopAll] stopped. It returns while
 // machines still boot.
 func (s *Service) ResumeAll(ctx context.Context) error {
-	if err := errors.Join(s.putOfficial(), s.forgetTokens(), s.network()); err != nil {
+	if err := errors.Join(s.putOfficial(), s.putManaged(), s.forgetTokens(), s.network()); err != nil {
 		return err
 	}
 	s.mu.Lock()

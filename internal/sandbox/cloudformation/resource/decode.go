@@ -49,6 +49,7 @@ var aliases = map[string]string{
 	"InstanceNetworkInterfaceSpecification.GroupSet":                      "Groups",
 	"CreateSecurityGroupInput.GroupDescription":                           "Description",
 	"CreateSecretInput.ReplicaRegions":                                    "AddReplicaRegions",
+	"AmiDistributionConfiguration.LaunchPermissionConfiguration":          "LaunchPermission",
 	"SSESpecification.SSEEnabled":                                         "Enabled",
 	"LaunchTemplateInstanceNetworkInterfaceSpecificationRequest.GroupSet": "Groups",
 }

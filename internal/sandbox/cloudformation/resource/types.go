@@ -15,6 +15,8 @@ type Services struct {
 	S3             S3
 	SecretsManager SecretsManager
 	SSM            SSM
+	ImageBuilder   ImageBuilder
+	SNS            SNS
 	ELBv2          ELBv2
 	AutoScaling    AutoScaling
 }
@@ -67,6 +69,12 @@ func Types(s Services) map[string]*Type {
 	}
 	if s.AutoScaling != nil {
 		all = append(all, autoScalingTypes(s.AutoScaling)...)
+	}
+	if s.ImageBuilder != nil {
+		all = append(all, imageBuilderTypes(s.ImageBuilder)...)
+	}
+	if s.SNS != nil {
+		all = append(all, snsTypes(s.SNS)...)
 	}
 	types := make(map[string]*Type, len(all))
 	for _, t := range all {
