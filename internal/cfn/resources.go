@@ -146,9 +146,13 @@ type Function struct {
 	Role          Text
 	MemorySize    int
 	Timeout       int
-	VpcConfig     *FunctionVPC `json:",omitempty"`
-	Tags          Tags         `json:",omitempty"`
+	VpcConfig     *FunctionVPC         `json:",omitempty"`
+	Environment   *FunctionEnvironment `json:",omitempty"`
+	Tags          Tags                 `json:",omitempty"`
 }
+
+// FunctionEnvironment is the environment of a function.
+type FunctionEnvironment struct{ Variables map[string]Text }
 
 func (Function) kind() kind { return kind{"AWS::Lambda::Function", []Attribute{Arn}} }
 
