@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -133,7 +134,13 @@ func (m *lightMachines) Kill(_ context.Context, id string) error                
 func (m *lightMachines) Remove(context.Context, string) error                       { return nil }
 func (m *lightMachines) AttachVolume(context.Context, string, machine.Volume) error { return nil }
 func (m *lightMachines) DetachVolume(context.Context, string, machine.Volume) error { return nil }
-func (m *lightMachines) Console(string) ([]byte, error)                             { return nil, nil }
+func (m *lightMachines) Capture(_ context.Context, _, dir string, _ bool) error {
+	return os.Mkdir(dir, 0o755)
+}
+func (m *lightMachines) ReadFile(string, string, int64, int) ([]byte, error) {
+	return nil, os.ErrNotExist
+}
+func (m *lightMachines) Console(string) ([]byte, error) { return nil, nil }
 
 func (m *lightMachines) Running() []string {
 	m.mu.Lock()
