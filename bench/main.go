@@ -164,7 +164,12 @@ func run(ctx context.Context, runs int, only string) (err error) {
 			return err
 		}
 	}
-	if strings.Trim(only, ",") == "validate" { // the rest needs a region
+	if wanted("describing") {
+		if err := b.describing(ctx); err != nil {
+			return err
+		}
+	}
+	if only := strings.Trim(only, ","); only == "validate" || only == "describing" { // the rest needs a region
 		b.table.print()
 		return nil
 	}
