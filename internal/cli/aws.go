@@ -63,19 +63,25 @@ func nobodyThere(err error) aws.Ternary {
 // means: that of the option or, for commands that read a cluster file, of the
 // file; else of the environment or the profile.
 func (env *Env) operator(ctx context.Context, c common, file []byte) (*cluster.Operator, error) {
+	operator, _, err := env.operatorIn(ctx, c, file)
+	return operator, err
+}
+
+// operatorIn is operator, with the SDK's configuration for other services.
+func (env *Env) operatorIn(ctx context.Context, c common, file []byte) (*cluster.Operator, aws.Config, error) {
 	region, err := chooseRegion(c.Region, regionOfFile(file), env.Getenv)
 	if err != nil {
-		return nil, err
+		return nil, aws.Config{}, err
 	}
 	cfg, err := env.AWS(ctx, region, env.log)
 	if err != nil {
-		return nil, &cluster.Error{Status: http.StatusBadRequest, Body: cluster.ErrorBody{Message: "Bad Request: AWS configuration: " + err.Error()}}
+		return nil, aws.Config{}, &cluster.Error{Status: http.StatusBadRequest, Body: cluster.ErrorBody{Message: "Bad Request: AWS configuration: " + err.Error()}}
 	}
 	if err := checkRegion(cfg.Region); err != nil {
-		return nil, err
+		return nil, aws.Config{}, err
 	}
 	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), env.logCalls)
-	return env.Operator(cfg, env.log), nil
+	return env.Operator(cfg, env.log), cfg, nil
 }
 
 // logCalls makes every call of the SDK leave a line in the log.

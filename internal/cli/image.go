@@ -60,16 +60,24 @@ func newBuildImageCmd(env *Env, run func(context.Context, *Env, buildImageOption
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
 }
 
-// runBuildImage judges the file; what comes after is not written yet.
-func runBuildImage(ctx context.Context, env *Env, o buildImageOptions) (any, error) {
-	operator, err := env.operator(ctx, o.common, o.Configuration)
+// images returns what operates on the images of the region that the user means.
+func (env *Env) images(ctx context.Context, c common, file []byte) (*image.Operator, error) {
+	operator, cfg, err := env.operatorIn(ctx, c, file)
 	if err != nil {
 		return nil, err
 	}
-	return nil, image.Build(ctx, operator, image.BuildRequest{
+	return image.New(operator, cfg), nil
+}
+
+func runBuildImage(ctx context.Context, env *Env, o buildImageOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, o.Configuration)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.Build(ctx, image.BuildRequest{
 		ID: o.Image, Configuration: o.Configuration, File: o.File, SuppressValidators: o.SuppressValidators,
-		FailureLevel: o.FailureLevel, DryRun: o.DryRun,
-	})
+		FailureLevel: o.FailureLevel, DryRun: o.DryRun, RollbackOnFailure: o.RollbackOnFailure,
+	}))
 }
 
 type deleteImageOptions struct {
@@ -192,4 +200,67 @@ func newGetImageStackEventsCmd(env *Env, run func(context.Context, *Env, imageSt
 	imageID(cmd, &o.Image)
 	nextToken(cmd, &o.NextToken)
 	return operation(env, cmd, &o.common, func(ctx context.Context) (any, error) { return run(ctx, env, o) })
+}
+
+func runListImages(ctx context.Context, env *Env, o listImagesOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.List(ctx, o.Status, o.NextToken))
+}
+
+func runDeleteImage(ctx context.Context, env *Env, o deleteImageOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.Delete(ctx, o.Image, o.Force))
+}
+
+func runDescribeImage(ctx context.Context, env *Env, o describeImageOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.Describe(ctx, o.Image))
+}
+
+func runListImageLogStreams(ctx context.Context, env *Env, o imageLogStreamsOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.ListLogStreams(ctx, o.Image, o.NextToken))
+}
+
+func runGetImageLogEvents(ctx context.Context, env *Env, o imageLogEventsOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.GetLogEvents(ctx, o.Image, o.LogQuery))
+}
+
+func runGetImageStackEvents(ctx context.Context, env *Env, o imageStackEventsOptions) (any, error) {
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return nil, err
+	}
+	return result(operator.GetStackEvents(ctx, o.Image, o.NextToken))
+}
+
+func runExportImageLogs(ctx context.Context, env *Env, o exportImageLogsOptions) error {
+	if err := o.prepare(); err != nil {
+		return unableToExport("image", err)
+	}
+	operator, err := env.images(ctx, o.common, nil)
+	if err != nil {
+		return unableToExport("image", err)
+	}
+	url, err := operator.ExportLogs(ctx, o.request(o.Image), env.progressLine)
+	if err != nil {
+		return unableToExport("image", err)
+	}
+	return env.printExported(o.exportOptions, url)
 }

@@ -18,8 +18,3 @@ func errNotYet(command string) error {
 func notYet[Options any](command string) func(context.Context, *Env, Options) (any, error) {
 	return func(context.Context, *Env, Options) (any, error) { return nil, errNotYet(command) }
 }
-
-// plainNotYet is the same for a command that prints text.
-func plainNotYet[Options any](command string) func(context.Context, *Env, Options) error {
-	return func(context.Context, *Env, Options) error { return &fatalError{errNotYet(command)} }
-}

@@ -1,5 +1,3 @@
-// Package image operates on images: AMIs that are built from an image file. So far
-// it judges files; the build itself is not written yet. Start at [Build].
 package image
 
 import (
@@ -24,6 +22,7 @@ type BuildRequest struct {
 	SuppressValidators []string
 	FailureLevel       string // INFO, WARNING or ERROR; empty: ERROR
 	DryRun             bool
+	RollbackOnFailure  bool
 }
 
 // Answers to files that are refused. Clients compare the first two.
@@ -34,26 +33,28 @@ const (
 
 var idPattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]{0,127}$`)
 
-// Build judges the file of an image that is to be built, in the account and region
-// of the operator. A dry run that succeeds is an error with status 412, as with
-// clusters, but says nothing of what was found below the level that counts.
-func Build(ctx context.Context, o *cluster.Operator, r BuildRequest) error {
+// Judge says whether an image can be built, in the account and region of the
+// operator. A dry run that succeeds is an error with status 412, as with clusters,
+// but says nothing of what was found below the level that counts. It returns the
+// file, and what was found in it below that level.
+func Judge(ctx context.Context, o *cluster.Operator, r BuildRequest) (*config.ImageFile, []cluster.ValidationMessage, error) {
 	if len(bytes.TrimSpace(r.Configuration)) == 0 {
-		return badRequest("configuration is required and cannot be empty")
+		return nil, nil, badRequest("configuration is required and cannot be empty")
 	}
 	if !idPattern.MatchString(r.ID) {
-		return badRequest("%q is not an image ID: it has to be a letter, followed by at most 127 letters, digits and hyphens", r.ID)
+		return nil, nil, badRequest("%q is not an image ID: it has to be a letter, followed by at most 127 letters, digits and hyphens", r.ID)
 	}
 	if err := checkFree(ctx, o, r.ID); err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := check(ctx, o, r); err != nil {
-		return err
+	f, messages, err := check(ctx, o, r)
+	if err != nil {
+		return nil, nil, err
 	}
 	if r.DryRun {
-		return refuse(http.StatusPreconditionFailed, cluster.DryRunMessage)
+		return nil, nil, refuse(http.StatusPreconditionFailed, cluster.DryRunMessage)
 	}
-	return refuse(http.StatusNotImplemented, "build-image is not implemented yet.")
+	return f, messages, nil
 }
 
 // checkFree refuses an ID that an image, or a stack that builds one, has.
@@ -73,17 +74,17 @@ func checkFree(ctx context.Context, o *cluster.Operator, id string) error {
 }
 
 // check parses and validates the file.
-func check(ctx context.Context, o *cluster.Operator, r BuildRequest) error {
+func check(ctx context.Context, o *cluster.Operator, r BuildRequest) (*config.ImageFile, []cluster.ValidationMessage, error) {
 	level := config.Error
 	if r.FailureLevel != "" {
 		var err error
 		if level, err = config.ParseLevel(r.FailureLevel); err != nil {
-			return badRequest("%s", err)
+			return nil, nil, badRequest("%s", err)
 		}
 	}
 	suppress, err := validate.ParseSuppress(r.SuppressValidators)
 	if err != nil {
-		return badRequest("%s", err)
+		return nil, nil, badRequest("%s", err)
 	}
 	reject := func(message string, list []cluster.ValidationMessage, problems config.Problems) error {
 		e := refuse(http.StatusBadRequest, message)
@@ -93,20 +94,20 @@ func check(ctx context.Context, o *cluster.Operator, r BuildRequest) error {
 	}
 	f, problems := config.ParseImage(r.File, r.Configuration)
 	if p, malformed := problems.Malformed(); malformed {
-		return reject(strings.TrimSpace("Bad Request: "+p.Message+" "+p.Hint), nil, problems)
+		return nil, nil, reject(strings.TrimSpace("Bad Request: "+p.Message+" "+p.Hint), nil, problems)
 	}
 	if len(problems.Shape()) > 0 {
-		return reject(invalidShape, cluster.ShapeMessages(problems), problems)
+		return nil, nil, reject(invalidShape, cluster.ShapeMessages(problems), problems)
 	}
 	if late := problems.Late(); len(late) > 0 {
-		return reject(strings.TrimSuffix(invalidShape, ".")+": "+late[0].String(), nil, problems)
+		return nil, nil, reject(strings.TrimSuffix(invalidShape, ".")+": "+late[0].String(), nil, problems)
 	}
 	report := validate.Image(ctx, f, o.Facts, validate.Options{Region: o.Region, Suppress: suppress})
 	problems = append(problems, report.Found...)
 	if len(problems.At(level)) > 0 {
-		return reject(invalidMeaning, cluster.ValidationMessages(problems), problems)
+		return nil, nil, reject(invalidMeaning, cluster.ValidationMessages(problems), problems)
 	}
-	return nil
+	return f, cluster.ValidationMessages(problems), nil
 }
 
 func refuse(status int, message string) *cluster.Error {

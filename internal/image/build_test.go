@@ -23,7 +23,6 @@ func TestBuildJudgesTheFile(t *testing.T) {
 		list    int
 	}{
 		"good file, dry run":      {BuildRequest{DryRun: true}, 412, cluster.DryRunMessage, 0},
-		"good file":               {BuildRequest{}, 501, "build-image is not implemented yet.", 0},
 		"empty file":              {BuildRequest{Configuration: []byte("\n")}, 400, "Bad Request: configuration is required and cannot be empty", 0},
 		"no YAML":                 {BuildRequest{Configuration: []byte("a: [")}, 400, "Bad Request: Configuration must be a valid YAML document.", 0},
 		"wrong shape":             {BuildRequest{Configuration: []byte("Build: {}\n")}, 400, "Invalid image configuration.", 1},
@@ -49,7 +48,7 @@ func TestBuildJudgesTheFile(t *testing.T) {
 				r.Configuration = []byte(file)
 			}
 			var got *cluster.Error
-			if err := Build(t.Context(), cloud.Operator(slog.New(slog.NewTextHandler(io.Discard, nil))), r); !errors.As(err, &got) {
+			if _, _, err := Judge(t.Context(), cloud.Operator(slog.New(slog.NewTextHandler(io.Discard, nil))), r); !errors.As(err, &got) {
 				t.Fatal(err)
 			}
 			if got.Status != tt.status || !strings.HasPrefix(got.Body.Message, tt.message) || len(got.Body.ConfigurationValidationErrors) != tt.list {

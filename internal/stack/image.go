@@ -23,8 +23,8 @@ type ImageParams struct {
 	Bucket       string
 	ArtifactDir  string
 	LambdaZipKey string
-	// Programs maps amd64 and arm64 to the SHA-256, in hex, of the node program.
-	Programs map[string]string
+	ProgramArch  string // of the node program for the parent's architecture: amd64 or arm64
+	ProgramSum   string // its SHA-256, in hex
 
 	ParentRootDevice string // of the parent's AMI
 	ParentSize       int    // GiB
@@ -232,8 +232,7 @@ func (b *imageBuilder) components() {
 		b.component("UpdateOSComponent", "UpdateOS", b.document(updateOSDocument, map[string]string{"KEEP_KERNEL": kernel}), true)
 	}
 	blanks := map[string]string{
-		"VERSION": config.ToolVersion, "PROGRAM_AMD64": b.program("amd64"), "PROGRAM_ARM64": b.program("arm64"),
-		"SUM_AMD64": b.p.Programs["amd64"], "SUM_ARM64": b.p.Programs["arm64"], "REGION": b.p.Region, "LUSTRE": "yes", "NVIDIA": "no",
+		"VERSION": config.ToolVersion, "PROGRAM": "s3://" + b.p.Bucket + "/" + ProgramKey(b.p.ProgramSum, b.p.ProgramArch), "SUM": b.p.ProgramSum, "REGION": b.p.Region, "LUSTRE": "yes", "NVIDIA": "no",
 	}
 	if i := f.Build.Installation; i != nil {
 		if !i.LustreClient.Enabled {
@@ -257,13 +256,6 @@ func (b *imageBuilder) components() {
 	if !f.DevSettings.DisableValidateAndTest && !f.DevSettings.DisablePclusterComponent {
 		b.component("ParallelClusterTestComponent", "Test", testDocument, true)
 	}
-}
-
-func (b *imageBuilder) program(arch string) string {
-	if b.p.Programs[arch] == "" {
-		return ""
-	}
-	return "s3://" + b.p.Bucket + "/" + ProgramKey(b.p.Programs[arch], arch)
 }
 
 func (b *imageBuilder) image() {

@@ -62,6 +62,10 @@ func Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if stack := os.Getenv(imageStackVariable); stack != "" {
+		h := newImageHandler(cfg, stack)
+		return serve(ctx, os.Getenv("AWS_LAMBDA_RUNTIME_API"), h.handle)
+	}
 	h := &handler{
 		ec2: ec2.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg), route53: route53.NewFromConfig(cfg),
 		wait: sleep,
