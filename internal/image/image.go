@@ -168,7 +168,7 @@ func (o *Operator) ami(ctx context.Context, id string) (*ec2types.Image, error) 
 
 // stackOf returns the stack of an image, nil if there is none or it is not one.
 func (o *Operator) stackOf(ctx context.Context, id string) (*cfntypes.Stack, error) {
-	out, err := o.Stacks.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &id})
+	out, err := o.CloudFormation.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &id})
 	if cluster.Missing(err) {
 		return nil, nil
 	}
@@ -229,6 +229,10 @@ func (o *Operator) builderImage(ctx context.Context, id string) (arn, status str
 
 // Describe tells everything about an image.
 func (o *Operator) Describe(ctx context.Context, id string) (*Description, error) {
+	s, err := o.stackOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	ami, err := o.ami(ctx, id)
 	if err != nil {
 		return nil, err
@@ -240,10 +244,6 @@ func (o *Operator) Describe(ctx context.Context, id string) (*Description, error
 		}
 		d.ImageConfiguration.URL = o.configURL(ctx, amiTag(ami, tagConfig))
 		return d, nil
-	}
-	s, err := o.stackOf(ctx, id)
-	if err != nil {
-		return nil, err
 	}
 	if s == nil || stackTag(s, tagID) == "" {
 		return nil, notFound(id)

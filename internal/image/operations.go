@@ -49,7 +49,7 @@ func (o *Operator) List(ctx context.Context, status, token string) (*List, error
 	if token != "" {
 		in.NextToken = &token
 	}
-	page, err := o.Stacks.DescribeStacks(ctx, in)
+	page, err := o.CloudFormation.DescribeStacks(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +65,11 @@ func (o *Operator) List(ctx context.Context, status, token string) (*List, error
 
 // Delete deletes an image: its stack, AMI, snapshots, files and log.
 func (o *Operator) Delete(ctx context.Context, id string, force bool) (*Deleting, error) {
-	ami, err := o.ami(ctx, id)
+	s, err := o.stackOf(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s, err := o.stackOf(ctx, id)
+	ami, err := o.ami(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -181,16 +181,29 @@ func (o *Operator) deregister(ctx context.Context, ami *ec2types.Image) error {
 func (o *Operator) ListLogStreams(ctx context.Context, id, token string) (*cluster.LogStreams, error) {
 	out, err := cluster.ReadLogStreams(ctx, o.Logs, stack.ImageLogGroup(id), "", token)
 	if cluster.Missing(err) {
-		return nil, notFound(id)
+		return nil, o.noLog(ctx, id, "log")
 	}
 	return out, err
+}
+
+// noLog says why there is no log of a build: it has not begun to say anything, or
+// there is none.
+func (o *Operator) noLog(ctx context.Context, id, what string) error {
+	s, err := o.stackOf(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case s == nil:
+		return notFound(id)
+	}
+	return cluster.Refuse(http.StatusNotFound, "The %s of image %s does not exist.", what, id)
 }
 
 // GetLogEvents reads a log stream of a build.
 func (o *Operator) GetLogEvents(ctx context.Context, id string, q cluster.LogQuery) (*cluster.LogEvents, error) {
 	out, err := cluster.ReadLogEvents(ctx, o.Logs, stack.ImageLogGroup(id), q)
 	if cluster.Missing(err) {
-		return nil, cluster.Refuse(http.StatusNotFound, "The specified log stream %s does not exist.", q.Stream)
+		return nil, o.noLog(ctx, id, "log stream "+q.Stream)
 	}
 	return out, err
 }
@@ -209,6 +222,10 @@ func (o *Operator) GetStackEvents(ctx context.Context, id, token string) (*clust
 
 // ExportLogs exports the log of a build.
 func (o *Operator) ExportLogs(ctx context.Context, r cluster.ExportRequest, progress func(string)) (url string, err error) {
+	s, err := o.stackOf(ctx, r.Name)
+	if err != nil {
+		return "", err
+	}
 	group := stack.ImageLogGroup(r.Name)
 	known, err := o.Groups.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &group})
 	if err != nil {
@@ -218,10 +235,6 @@ func (o *Operator) ExportLogs(ctx context.Context, r cluster.ExportRequest, prog
 		if aws.ToString(g.LogGroupName) == group {
 			r.LogGroup = group
 		}
-	}
-	s, err := o.stackOf(ctx, r.Name)
-	if err != nil {
-		return "", err
 	}
 	if s != nil {
 		r.Stack = aws.ToString(s.StackId)

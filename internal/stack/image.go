@@ -105,9 +105,11 @@ type imageBuilder struct {
 	release string
 	errs    []error
 
-	role   *cfn.Handle // of the clean-up function, if it is the stack's
-	topic  cfn.Handle
-	recipe []cfn.ImageRecipeComponent
+	role  *cfn.Handle // of the clean-up function, if it is the stack's
+	topic cfn.Handle
+	// subscription has to be there before the image is: its end is told once.
+	subscription cfn.Handle
+	recipe       []cfn.ImageRecipeComponent
 }
 
 // add adds a resource. The clean-up role goes last when the stack is deleted, since
@@ -181,7 +183,7 @@ func (b *imageBuilder) cleanup() {
 	b.topic = b.add("BuildNotificationTopic", cfn.Topic{TopicName: b.name(""), Tags: b.tagList()})
 	permission := b.add("DeleteStackFunctionPermission", cfn.FunctionPermission{
 		Action: "lambda:InvokeFunction", FunctionName: function.Att(cfn.Arn), Principal: "sns.amazonaws.com", SourceArn: b.topic.Ref()})
-	b.add("BuildNotificationSubscription", cfn.Subscription{TopicArn: b.topic.Ref(), Protocol: "lambda", Endpoint: function.Att(cfn.Arn)}, cfn.DependsOn(permission))
+	b.subscription = b.add("BuildNotificationSubscription", cfn.Subscription{TopicArn: b.topic.Ref(), Protocol: "lambda", Endpoint: function.Att(cfn.Arn)}, cfn.DependsOn(permission))
 }
 
 func (b *imageBuilder) cleanupPolicy() cfn.PolicyDocument {
@@ -302,7 +304,8 @@ func (b *imageBuilder) image() {
 	}
 	distributed := b.add("DistributionConfiguration", distribution)
 	b.add(ImageResource, cfn.BuiltImage{
-		ImageRecipeArn: recipe.Ref(), InfrastructureConfigurationArn: infrastructure.Ref(), DistributionConfigurationArn: distributed.Ref(), Tags: b.tags()})
+		ImageRecipeArn: recipe.Ref(), InfrastructureConfigurationArn: infrastructure.Ref(), DistributionConfigurationArn: distributed.Ref(), Tags: b.tags()},
+		cfn.DependsOn(b.subscription))
 }
 
 // profile is the name of the instance profile of the build.
