@@ -176,12 +176,22 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	if err := b.regionUp(ctx, runs); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc([]string{"create", "cold", "eight", "idle", "delete"}, wanted) {
+	clusters := slices.ContainsFunc([]string{"create", "cold", "eight", "idle", "delete"}, wanted)
+	if !clusters && !wanted("image") {
 		b.table.print()
 		return nil
 	}
 	if err := b.prepare(ctx); err != nil {
 		return err
+	}
+	if wanted("image") {
+		if err := b.images(ctx, runs); err != nil {
+			return err
+		}
+	}
+	if !clusters {
+		b.table.print()
+		return nil
 	}
 	for i := range runs {
 		fmt.Fprintf(os.Stderr, "bench: cluster %d of %d\n", i+1, runs)
