@@ -105,6 +105,46 @@ func TestSeedImage(t *testing.T) {
 		}
 	})
 
+	building := func(id string) (instance string) {
+		r.must(t, "pcluster", "build-image", "--image-configuration", "ami-config.yaml", "--image-id", id)
+		eventually(t, time.Minute, "the build machine of "+id+" runs", func() bool {
+			instance = strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=Build instance for ParallelClusterImage-"+id,
+				"Name=instance-state-name,Values=running", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
+			return instance != ""
+		})
+		return instance
+	}
+	ended := func(id string) (status string) {
+		eventually(t, 2*time.Minute, "the build of "+id+" is over", func() bool {
+			status = field(id, "imageBuildStatus")
+			return status != "BUILD_IN_PROGRESS"
+		})
+		return status
+	}
+	t.Run("a build whose machine is lost fails, with the reason", func(t *testing.T) {
+		instance := building("lost")
+		r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", instance)
+		if status := ended("lost"); status != "BUILD_FAILED" {
+			t.Errorf("status %s", status)
+		}
+		if reason := field("lost", "imagebuilderImageStatusReason"); !strings.Contains(reason, instance) {
+			t.Errorf("reason %q, want it to name %s", reason, instance)
+		}
+		r.must(t, "pcluster", "delete-image", "--image-id", "lost")
+	})
+	t.Run("a build goes on when the daemon was killed", func(t *testing.T) {
+		building("restarted")
+		r.must(t, "sh", "-c", "kill -9 $(pcluster sandbox status | sed -n 's/^daemon pid \\([0-9]*\\).*/\\1/p')")
+		r.must(t, "pcluster", "sandbox", "up")
+		if status := ended("restarted"); status != "BUILD_COMPLETE" {
+			t.Errorf("status %s: %s", status, field("restarted", "imagebuilderImageStatusReason"))
+		}
+		eventually(t, time.Minute, "the stack is gone", func() bool {
+			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", "restarted").code != 0
+		})
+		r.must(t, "pcluster", "delete-image", "--image-id", "restarted")
+	})
+
 	r.must(t, "pcluster", "delete-image", "--image-id", id)
 	if after := own("snapshot", snapshots); after != before {
 		t.Errorf("snapshots %s, want those of before: %s", after, before)
