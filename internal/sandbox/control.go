@@ -37,6 +37,10 @@ func (r *Region) control(orders chan<- orderRequest) http.Handler {
 		a, err := r.adopt(req.Context(), req.FormValue("name"), file)
 		answer(w, a, err)
 	})
+	mux.HandleFunc("POST /import-image", func(w http.ResponseWriter, req *http.Request) {
+		id, err := r.importImage(req.Context(), req.FormValue("name"), req.FormValue("source"))
+		answer(w, struct{ ImageID string }{id}, err)
+	})
 	mux.HandleFunc("POST /capacity", func(w http.ResponseWriter, req *http.Request) {
 		n, err := strconv.Atoi(req.FormValue("n"))
 		if err == nil {
