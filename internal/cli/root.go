@@ -55,7 +55,7 @@ func newRoot(env *Env) *cobra.Command {
 		newSSHCmd(env, runSSH),
 		newVersionCmd(env, runVersion),
 	}
-	commands = append(commands, newCompletionCmd(env, runCompletion), newCompleteCmd(env))
+	commands = append(commands, newConfigCmd(env), newCompletionCmd(env, runCompletion), newCompleteCmd(env))
 	for _, extra := range env.Commands {
 		commands = append(commands, extra())
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -10,13 +11,24 @@ import (
 // [ParseImplied]. Keys stand in the order of the types.
 func Marshal(c *Cluster) []byte {
 	w := &writer{}
-	w.section(reflect.ValueOf(c).Elem(), 0)
+	w.section(reflect.ValueOf(c).Elem(), "", 0)
 	return []byte(w.String())
 }
 
 type writer struct {
 	strings.Builder
 	hyphen bool // the next line starts an item of a list
+
+	// note, if set, returns a comment for the line of a key that holds no section.
+	note func(path string, f *field, v reflect.Value) string
+}
+
+// end ends the line of a key.
+func (w *writer) end(path string, f *field, v reflect.Value) {
+	if w.note != nil {
+		w.WriteString(noteMark + w.note(path, f, v))
+	}
+	w.WriteString("\n")
 }
 
 func (w *writer) indent(n int) {
@@ -29,8 +41,9 @@ func (w *writer) indent(n int) {
 }
 
 // section writes the keys that have something to say.
-func (w *writer) section(v reflect.Value, depth int) {
+func (w *writer) section(v reflect.Value, path string, depth int) {
 	for _, f := range fieldsOf(v.Type()) {
+		path := join(path, f.name)
 		fv := v.FieldByIndex(f.index)
 		if silent(fv, f) && !(f.required && f.kind == text) {
 			continue // empty text is written where the section can't be read without it
@@ -47,37 +60,47 @@ func (w *writer) section(v reflect.Value, depth int) {
 				continue
 			}
 			w.WriteString("\n")
-			w.section(fv, depth+1)
+			w.section(fv, path, depth+1)
 		case sections:
-			w.list(fv.Len())
+			if fv.Len() == 0 {
+				w.WriteString(" []")
+				w.end(path, f, fv)
+				continue
+			}
+			w.WriteString("\n")
 			for i := range fv.Len() {
-				w.item(depth, !speaks(fv.Index(i)), func(depth int) { w.section(fv.Index(i), depth) })
+				w.item(depth, !speaks(fv.Index(i)), func(depth int) { w.section(fv.Index(i), fmt.Sprintf("%s[%d]", path, i), depth) })
 			}
 		case texts:
-			w.list(fv.Len())
+			w.list(path, f, fv)
 			for i := range fv.Len() {
 				w.indent(depth + 1)
 				w.WriteString("- " + yamlText(fv.Index(i).String()) + "\n")
 			}
 		case settings:
-			w.settings(fv.Interface().(Settings), depth+1)
+			if fv.Len() == 0 {
+				w.WriteString(" {}")
+			}
+			w.end(path, f, fv)
+			w.pairs(fv.Interface().(Settings), depth+1)
 		case settingsLists:
-			w.list(fv.Len())
+			w.list(path, f, fv)
 			for i := range fv.Len() {
 				s := fv.Index(i).Interface().(Settings)
 				w.item(depth, len(s) == 0, func(depth int) { w.pairs(s, depth) })
 			}
 		default:
-			w.WriteString(" " + scalarText(fv, f) + "\n")
+			w.WriteString(" " + scalarText(fv, f))
+			w.end(path, f, fv)
 		}
 	}
 }
 
-func (w *writer) list(n int) {
-	if n == 0 {
+func (w *writer) list(path string, f *field, v reflect.Value) {
+	if v.Len() == 0 {
 		w.WriteString(" []")
 	}
-	w.WriteString("\n")
+	w.end(path, f, v)
 }
 
 // item writes a mapping as an item of a list whose key stands at depth: its
@@ -90,15 +113,6 @@ func (w *writer) item(depth int, empty bool, body func(depth int)) {
 	}
 	w.hyphen = true
 	body(depth + 2)
-}
-
-func (w *writer) settings(s Settings, depth int) {
-	if len(s) == 0 {
-		w.WriteString(" {}\n")
-		return
-	}
-	w.WriteString("\n")
-	w.pairs(s, depth)
 }
 
 func (w *writer) pairs(s Settings, depth int) {
