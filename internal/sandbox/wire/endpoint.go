@@ -86,7 +86,15 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sw := &statusWriter{ResponseWriter: w}
 	ctx := context.WithValue(r.Context(), callKey{}, call)
 	r = r.WithContext(ctx)
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	body := &countedBody{ReadCloser: r.Body}
+	r.Body = body
 	e.guarded(sw, r, call)
+	if sw.status >= http.StatusBadRequest {
+		body.drain(r)
+	}
 	call.Status, call.Duration = orStatus(sw.status), time.Since(call.Start)
 	e.log(r, call)
 	if e.Observe != nil {
@@ -277,7 +285,7 @@ func payloadHash(r *http.Request, sig *signature, s3 bool) (string, error) {
 // guardBody puts the reader before an S3 body that its payload hash calls for.
 func guardBody(r *http.Request, payload string, sig *signature, secret string) error {
 	switch {
-	case r.Body == nil || payload == unsignedPayload:
+	case payload == unsignedPayload:
 		return nil
 	case !strings.HasPrefix(payload, streamPrefix):
 		r.Body = &hashedBody{ReadCloser: r.Body, want: strings.ToLower(payload), sum: sha256.New()}
@@ -303,6 +311,29 @@ func guardBody(r *http.Request, payload string, sig *signature, secret string) e
 		r.Header.Set("Content-Encoding", strings.Join(rest, ","))
 	}
 	return nil
+}
+
+// A countedBody knows whether anybody has asked for the body.
+type countedBody struct {
+	io.ReadCloser
+	read int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	return n, err
+}
+
+// drain reads what is left of the body of a request that was refused. A client
+// that is still sending when the connection closes sees a broken connection in
+// place of the answer. One that waits to be told to go on is not told.
+func (b *countedBody) drain(r *http.Request) {
+	const most = 64 << 20 // several parts of an upload
+	if b.read == 0 && r.Header.Get("Expect") != "" {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, b.ReadCloser, most) // whatever it says, the answer stands
 }
 
 func sourceIP(r *http.Request) string {

@@ -442,6 +442,27 @@ func TestPanickingServiceAnswers(t *testing.T) {
 	}
 }
 
+// A client sends the whole of a large body before it looks for an answer, also
+// where the answer is a refusal that came early.
+func TestRefusalsWaitForTheBody(t *testing.T) {
+	_, srv := testEndpoint(t)
+	for range 5 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, srv.URL+"/bucket/key", bytes.NewReader(make([]byte, 8<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := srv.Client().Do(req) // not signed
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusForbidden || answer.Close || !strings.Contains(string(text), "AccessDenied") {
+			t.Fatalf("status %d, connection closed %v, %v: %s", answer.StatusCode, answer.Close, err, text)
+		}
+	}
+}
+
 func TestServicesAreKnownByTheNamesInTheirModels(t *testing.T) {
 	for _, name := range Models() {
 		m, err := model.Load(name)
