@@ -56,7 +56,7 @@ func newConfigShowCmd(env *Env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return env.showConfig(path, data, asJSON) },
 	}
-	cmd.Flags().VarP(&readableFile{fileValue{&path, &data}}, "configuration", "c", "YAML file that describes a cluster or an image")
+	cmd.Flags().VarP(&readableFile{fileValue{&path, &data, config.MaxBytes}}, "configuration", "c", "YAML file that describes a cluster or an image")
 	cobra.CheckErr(cmd.MarkFlagRequired("configuration"))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON list of paths, values and sources")
 	return cmd

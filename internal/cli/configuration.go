@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"pcluster/internal/config"
+)
 
 // configurationOptions are those of commands that act upon a file.
 type configurationOptions struct {
@@ -13,7 +17,7 @@ type configurationOptions struct {
 
 func (o *configurationOptions) declareFile(cmd *cobra.Command, option, usage string) {
 	flags := cmd.Flags()
-	flags.VarP(&fileValue{&o.File, &o.Configuration}, option, "c", usage)
+	flags.VarP(&fileValue{&o.File, &o.Configuration, config.MaxBytes}, option, "c", usage)
 	require(cmd, option)
 	flags.Var(manyPatterns(&o.SuppressValidators, "suppress-validators", `^(ALL|type:[A-Za-z0-9]+)$`), "suppress-validators",
 		"validators to skip: type:<ValidatorName>, or ALL")

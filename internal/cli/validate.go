@@ -54,10 +54,10 @@ func newValidateCmd(env *Env, run func(context.Context, *Env, validateOptions) e
 	}
 	begin(cmd)
 	flags := cmd.Flags()
-	flags.VarP(&fileValue{&o.File, &o.Configuration}, "configuration", "c", "YAML file that describes a cluster or an image")
+	flags.VarP(&fileValue{&o.File, &o.Configuration, config.MaxBytes}, "configuration", "c", "YAML file that describes a cluster or an image")
 	require(cmd, "configuration")
 	flags.VarPF((*switchValue)(&o.Offline), "offline", "", "check only what needs no AWS").NoOptDefVal = "true"
-	flags.Var(&fileValue{&o.FactsFile, &o.Facts}, "facts", "YAML or JSON file with what there is in the account, to ask in place of AWS; "+
+	flags.Var(&fileValue{&o.FactsFile, &o.Facts, maxFacts}, "facts", "YAML or JSON file with what there is in the account, to ask in place of AWS; "+
 		"with --offline, what is not in it is left open")
 	flags.VarP(&patternValue{option: "cluster-name", pattern: namePattern, target: &o.ClusterName}, "cluster-name", "n", "name that the cluster is going to have, to check it, too")
 	flags.Var(manyPatterns(&o.SuppressValidators, "suppress-validators", `^(ALL|type:[A-Za-z0-9]+)$`), "suppress-validators",

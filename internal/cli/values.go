@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -115,17 +116,22 @@ func (v *patternValue) Set(s string) error {
 	return nil
 }
 
+// maxFacts is the size of the largest file of facts that is read: that of a
+// large account, with all types of instances.
+const maxFacts = 16 << 20
+
 // A fileValue takes the path of a file and is its content.
 type fileValue struct {
 	path    *string
 	content *[]byte
+	most    int64 // bytes
 }
 
 func (v *fileValue) String() string { return "" }
 func (v *fileValue) Type() string   { return "file" }
 
 func (v *fileValue) Set(path string) error {
-	content, err := os.ReadFile(path)
+	content, err := readFile(path, v.most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return badValue("File not found: '%s'", path)
 	}
@@ -138,6 +144,37 @@ func (v *fileValue) Set(path string) error {
 	}
 	*v.path, *v.content = path, content
 	return nil
+}
+
+// readFile reads a file or a pipe, as shells make one of <(command), unless it
+// has more bytes than most. Devices are refused before they are opened, since
+// that alone can have effects and some never end.
+func readFile(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	tooLarge := fmt.Errorf("it is larger than %d MiB", most>>20)
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return nil, errors.New("it is a directory")
+	case mode&fs.ModeDevice != 0:
+		return nil, errors.New("it is a device")
+	case mode&fs.ModeSocket != 0:
+		return nil, errors.New("it is a socket")
+	case mode.IsRegular() && info.Size() > most:
+		return nil, tooLarge
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, most+1)) // files of /proc have no size, and others may grow
+	if err == nil && int64(len(content)) > most {
+		err = tooLarge
+	}
+	return content, err
 }
 
 // A choiceValue takes one of a few words.

@@ -94,7 +94,7 @@ type decoder struct {
 	ours      bool // the file is one that Marshal wrote: only its shape is checked
 	found     Problems
 	late      Problems // kept apart, since rules run for sections that have no others
-	visited   int
+	strange   int      // unknown keys
 }
 
 func (d *decoder) errorf(path string, pos Pos, hint, format string, args ...any) {
@@ -114,9 +114,6 @@ func (d *decoder) section(v reflect.Value, n *Node, path string, pos Pos) {
 	fields := fieldsOf(v.Type())
 	before := len(d.found)
 	if n != nil {
-		if d.visited++; d.visited > maxNodes {
-			return
-		}
 		for _, e := range n.Entries {
 			if !slices.ContainsFunc(fields, func(f *field) bool { return f.name == e.Key }) {
 				d.unknown(v.Type(), e, path)

@@ -15,11 +15,21 @@ var retired = map[string]string{
 	"Scheduling.AwsBatchQueues[].Networking.Proxy": "it was never used; remove it",
 }
 
+// Bounds of the search for what was meant, which takes time.
+const (
+	maxHints = 100 // in one file
+	maxWord  = 100 // bytes; no key is nearly as long
+)
+
 // unknown reports a key that a section does not have.
 func (d *decoder) unknown(section reflect.Type, e Entry, path string) {
 	at := join(path, e.Key)
 	d.doc.at[at] = e.KeyPos
-	d.errorf(at, e.KeyPos, suggestion(d.root(), section, e.Key, at), "%s is not a key of %s", quote(e.Key), d.sectionName(path))
+	hint := ""
+	if d.strange++; d.strange <= maxHints {
+		hint = suggestion(d.root(), section, e.Key, at)
+	}
+	d.errorf(at, e.KeyPos, hint, "%s is not a key of %s", quote(e.Key), d.sectionName(path))
 }
 
 // root returns the type of the file's top level.
@@ -155,6 +165,9 @@ func enclosing(root reflect.Type, at, key string) string {
 // nearest returns the candidate that is spelled most like word, or nothing if
 // none is near enough to be meant.
 func nearest(word string, candidates []string) string {
+	if len(word) > maxWord {
+		return ""
+	}
 	best, bestAt := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
 		if strings.EqualFold(strings.ReplaceAll(c, "-", ""), strings.NewReplacer("-", "", "_", "").Replace(word)) {

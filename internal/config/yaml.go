@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -46,6 +47,7 @@ type Node struct {
 	Raw     string  // scalars: the text of the file, without quotes
 	Entries []Entry // mappings, in order
 	Items   []*Node // sequences
+	size    int     // values in it and itself, with those behind aliases as often as they are used
 }
 
 // An Entry is a key of a mapping with its value.
@@ -69,14 +71,12 @@ func (n *Node) Get(key string) *Node {
 	return nil
 }
 
-// maxNodes bounds documents that grow by aliases of aliases.
-const maxNodes = 200_000
-
 // reader turns goccy's syntax tree into a Document.
 type reader struct {
 	anchors map[string]*Node
 	open    map[string]bool // anchors whose value is being read
-	nodes   int
+	nodes   int             // read so far, with those behind aliases
+	full    bool            // more than maxNodes
 	found   Problems
 }
 
@@ -88,6 +88,9 @@ var iniSetting = regexp.MustCompile(`(?m)^\s*[A-Za-z][\w.-]*\s*=`)
 func readDocument(data []byte) (doc *Document, found Problems) {
 	malformed := func(pos Pos, message, hint string) (*Document, Problems) {
 		return nil, Problems{{Level: Error, Pos: pos, Message: message, Hint: hint}}
+	}
+	if reason := unreadable(data); reason != "" {
+		return malformed(Pos{}, "Configuration must be a valid YAML document. "+reason, "")
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors put it there
 	if strings.TrimSpace(string(data)) == "" {
@@ -142,7 +145,11 @@ func parse(data []byte) (file *ast.File, err error) {
 			err = fmt.Errorf("the text has no structure that YAML knows (%v)", p)
 		}
 	}()
-	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	tokens := lexer.Tokenize(string(data))
+	if err := checkShape(tokens); err != nil {
+		return nil, err
+	}
+	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
 
 var goccyPlace = regexp.MustCompile(`^\[(\d+):(\d+)\] `)
@@ -171,6 +178,8 @@ func isComment(n ast.Node) bool {
 // colon, so the first key stands in for it.
 func position(n ast.Node) Pos {
 	switch m := n.(type) {
+	case nil:
+		return Pos{}
 	case *ast.MappingNode:
 		if len(m.Values) > 0 {
 			return tokenPos(m.Values[0].Key.GetToken())
@@ -195,12 +204,23 @@ func (r *reader) malformed(pos Pos, format string, args ...any) *Node {
 }
 
 func (r *reader) read(n ast.Node) *Node {
-	if r.nodes++; r.nodes > maxNodes {
-		if r.nodes == maxNodes+1 {
-			return r.malformed(position(n), "It has more than %d values.", maxNodes)
-		}
+	if r.full {
 		return &Node{}
 	}
+	before := r.nodes
+	r.nodes++
+	out := r.node(n)
+	if out.size == 0 { // else it is an alias's
+		out.size = r.nodes - before
+	}
+	if r.nodes > maxNodes && !r.full {
+		r.full = true
+		r.malformed(position(n), "It has more than %d values, counting those behind aliases as often as they are used.", maxNodes)
+	}
+	return out
+}
+
+func (r *reader) node(n ast.Node) *Node {
 	switch n := n.(type) {
 	case nil:
 		return &Node{}
@@ -230,6 +250,7 @@ func (r *reader) read(n ast.Node) *Node {
 		if !ok {
 			return r.malformed(position(n), "No anchor &%s stands before the alias *%s.", name, name)
 		}
+		r.nodes += target.size
 		return target
 	case *ast.MappingKeyNode: // after a question mark
 		return r.read(n.Value)
@@ -272,9 +293,10 @@ func resolve(raw string, k Kind) Kind {
 
 func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
 	out := &Node{Kind: Mapping, Pos: position(n)}
+	at := map[string]int{} // index of each key
 	for _, v := range values {
 		if v.Key.IsMergeKey() {
-			r.merge(out, r.read(v.Value))
+			r.merge(out, at, r.read(v.Value))
 			continue
 		}
 		pos := position(v.Key)
@@ -288,7 +310,8 @@ func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
 			value.Pos = pos
 		}
 		entry := Entry{Key: k.Raw, KeyPos: pos, Value: value}
-		if i := out.index(k.Raw); i < 0 {
+		if i, ok := at[k.Raw]; !ok {
+			at[k.Raw] = len(out.Entries)
 			out.Entries = append(out.Entries, entry)
 		} else if out.Entries[i].merged {
 			out.Entries[i] = entry
@@ -300,11 +323,12 @@ func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
 }
 
 // merge adds the keys of a mapping, or of a list of mappings, that are not there yet.
-func (r *reader) merge(into, from *Node) {
+func (r *reader) merge(into *Node, at map[string]int, from *Node) {
 	switch from.Kind {
 	case Mapping:
 		for _, e := range from.Entries {
-			if into.index(e.Key) < 0 {
+			if _, ok := at[e.Key]; !ok {
+				at[e.Key] = len(into.Entries)
 				e.merged = true
 				into.Entries = append(into.Entries, e)
 			}
@@ -315,7 +339,7 @@ func (r *reader) merge(into, from *Node) {
 				r.malformed(item.Pos, "<< takes a mapping or a list of mappings.")
 				return
 			}
-			r.merge(into, item)
+			r.merge(into, at, item)
 		}
 	default:
 		r.malformed(from.Pos, "<< takes a mapping or a list of mappings.")
