@@ -12,10 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"pcluster/internal/cli"
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
 	"pcluster/internal/facts/catalog"
@@ -110,6 +112,7 @@ func (b *bench) rules(ctx context.Context, path, account string) (seconds float6
 
 // judge prints how long our schema and validators take for a file.
 func judge(path, account string) error {
+	debug.SetGCPercent(cli.GCPercent) // as in the command
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err

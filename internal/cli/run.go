@@ -58,6 +58,10 @@ type Env struct {
 	log *slog.Logger // of the command that runs
 }
 
+// GCPercent is how much garbage, in percent of what lives, a command may make
+// before it is collected; Go's own value is 100.
+const GCPercent = 400
+
 // System returns the environment of the process.
 func System() Env {
 	home, _ := os.UserHomeDir() // without a home, there is no log
