@@ -20,7 +20,7 @@ import (
 )
 
 // apart are commands that need no AWS, or that other tests know better.
-var apart = map[string]bool{"version": true, "completion": true, completeCommand: true, "help": true, "validate": true, "configure": true, "config": true}
+var apart = map[string]bool{"version": true, "completion": true, completeCommand: true, "help": true, "validate": true, "template": true, "configure": true, "config": true}
 
 // TestEveryCommandFailsInItsShape gives each command what it requires and lets
 // it fail for reasons that all share. Operations answer with JSON on standard

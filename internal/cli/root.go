@@ -49,6 +49,7 @@ func newRoot(env *Env) *cobra.Command {
 		newListOfficialImagesCmd(env, runListOfficialImages),
 		newConfigureCmd(env, runConfigure),
 		newValidateCmd(env, runValidate),
+		newTemplateCmd(env, runTemplate),
 		newDCVConnectCmd(env, runDCVConnect),
 		newExportClusterLogsCmd(env, runExportClusterLogs),
 		newExportImageLogsCmd(env, runExportImageLogs),

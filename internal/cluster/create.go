@@ -262,8 +262,7 @@ func (o *Operator) upload(ctx context.Context, r CreateRequest, c *config.Cluste
 	if err != nil {
 		return nil, err
 	}
-	p.ConfigKey = p.ArtifactDir + "/configs/cluster-config-with-implied-values.yaml"
-	p.InstanceTypesKey = p.ArtifactDir + "/configs/instance-types-data.json"
+	p.ConfigKey, p.InstanceTypesKey = implicitConfigKey(p.ArtifactDir), instanceTypesKey(p.ArtifactDir)
 	put := func(key string, body []byte, version *string) func(context.Context) error {
 		return func(ctx context.Context) (err error) {
 			v, err := o.put(ctx, p.Bucket, key, body)
@@ -290,10 +289,20 @@ func (o *Operator) upload(ctx context.Context, r CreateRequest, c *config.Cluste
 		return nil, err
 	}
 	work := []func(context.Context) error{put(templateKey(p.ArtifactDir), templates.Root, nil)}
-	for key, nested := range templates.Nested {
-		work = append(work, put(key, nested, nil))
+	for _, nested := range templates.Nested {
+		work = append(work, put(nested.Key, nested.Body, nil))
 	}
 	return templates, atOnce(ctx, work...)
+}
+
+// implicitConfigKey returns the key of the file with implied values.
+func implicitConfigKey(directory string) string {
+	return directory + "/configs/cluster-config-with-implied-values.yaml"
+}
+
+// instanceTypesKey returns the key of what EC2 says about the file's instance types.
+func instanceTypesKey(directory string) string {
+	return directory + "/configs/instance-types-data.json"
 }
 
 // templateKey returns the key of the cluster's template. JSON is YAML, too, and
@@ -302,16 +311,21 @@ func templateKey(directory string) string {
 	return directory + "/templates/aws-parallelcluster.cfn.yaml"
 }
 
+// functionArch is the architecture of the stack's functions, as Go names it.
+const functionArch = "amd64"
+
+// programArch maps architectures from EC2's names to Go's.
+var programArch = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
+
 // uploadPrograms makes sure that the bucket has the node program for the nodes'
 // architecture, and for the stack's functions.
 func (o *Operator) uploadPrograms(ctx context.Context, bucket, architecture string) (sums map[string]string, lambdaKey string, _ error) {
-	const lambdaArch = "amd64"
-	arches := []string{lambdaArch}
-	nodeArch := map[string]string{"x86_64": "amd64", "arm64": "arm64"}[architecture]
+	arches := []string{functionArch}
+	nodeArch := programArch[architecture]
 	if nodeArch == "" {
 		return nil, "", fmt.Errorf("there is no node program for architecture %q", architecture)
 	}
-	if nodeArch != lambdaArch {
+	if nodeArch != functionArch {
 		arches = append(arches, nodeArch)
 	}
 	sums = map[string]string{}
@@ -327,7 +341,7 @@ func (o *Operator) uploadPrograms(ctx context.Context, bucket, architecture stri
 				return o.putOnce(ctx, bucket, stack.ProgramKey(program.sum, arch), func() ([]byte, error) { return program.body, nil })
 			})
 		}
-		if arch == lambdaArch {
+		if arch == functionArch {
 			lambdaKey = stack.LambdaKey(program.sum, arch)
 			work = append(work, func(ctx context.Context) error { return o.putOnce(ctx, bucket, lambdaKey, program.lambda) })
 		}

@@ -164,7 +164,10 @@ func (m *Memory) SecurityGroup(ctx context.Context, id string) (SecurityGroup, e
 }
 
 // InternetFacing implements Source.
-func (m *Memory) InternetFacing(_ context.Context, subnetID string) (bool, error) {
+func (m *Memory) InternetFacing(ctx context.Context, subnetID string) (bool, error) {
+	if _, known := m.Subnets[subnetID]; m.Partial && !known {
+		return false, m.absent(ctx, subnetID, "InvalidSubnetID.NotFound")
+	}
 	return slices.Contains(m.PublicSubnets, subnetID), nil
 }
 

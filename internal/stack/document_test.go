@@ -158,9 +158,9 @@ func check(t failer, out *Templates) {
 	if err := sound(root); err != nil {
 		t.Errorf("root: %v", err)
 	}
-	for key, body := range out.Nested {
-		if err := sound(read(t, body)); err != nil {
-			t.Errorf("%s: %v", key, err)
+	for _, n := range out.Nested {
+		if err := sound(read(t, n.Body)); err != nil {
+			t.Errorf("%s: %v", n.ID, err)
 		}
 	}
 	deps := dependencies(root)
@@ -194,7 +194,7 @@ func check(t failer, out *Templates) {
 		}
 		rules[string(key)] = id
 	}
-	for _, body := range append([][]byte{out.Root}, values(out.Nested)...) {
+	for _, body := range bodies(out) {
 		for id, text := range userDataOf(t, read(t, body)) {
 			if len(text) > maxUserData {
 				t.Errorf("user data of %s has %d bytes", id, len(text))
@@ -203,11 +203,13 @@ func check(t failer, out *Templates) {
 	}
 }
 
-func values(m map[string][]byte) (out [][]byte) {
-	for _, v := range m {
-		out = append(out, v)
+// bodies returns all templates of a cluster.
+func bodies(out *Templates) [][]byte {
+	list := [][]byte{out.Root}
+	for _, n := range out.Nested {
+		list = append(list, n.Body)
 	}
-	return out
+	return list
 }
 
 // userDataOf returns the user data of a document's launch templates, with the

@@ -53,10 +53,17 @@ type Params struct {
 
 // Templates is what Synthesize returns: everything to upload and to pass to CreateStack.
 type Templates struct {
-	Root   []byte            // JSON
-	Nested map[string][]byte // by S3 key in the cluster's bucket
+	Root   []byte // JSON
+	Nested []Nested
 	// Parameters to pass with Root.
 	Parameters map[string]string
+}
+
+// A Nested is the template of a stack in the cluster's stack.
+type Nested struct {
+	ID   string // logical ID of the stack in Root
+	Key  string // S3 key in the cluster's bucket
+	Body []byte // JSON
 }
 
 // ProgramKey returns the S3 key of the node program for an architecture as Go
@@ -82,7 +89,7 @@ func Synthesize(c *config.Cluster, f facts.Snapshot, p Params) (*Templates, erro
 			}
 		}
 	}
-	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), nested: map[string][]byte{}, admitted: map[admission]bool{}}
+	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), admitted: map[admission]bool{}}
 	if b.official = p.OfficialAMI; b.official == "" {
 		b.official = f.OfficialAMI
 	}
@@ -121,7 +128,7 @@ type builder struct {
 
 	official string // AMI; may be empty
 	logGroup string
-	nested   map[string][]byte
+	nested   []Nested
 	errs     []error
 
 	clusterLog   *cfn.Handle
@@ -188,11 +195,11 @@ func (b *builder) outputs() {
 func (b *builder) nest(id string, t *cfn.Template, values map[string]cfn.Text, options ...cfn.Option) cfn.Handle {
 	body, err := t.JSON()
 	if err != nil {
-		b.errorf("nested stack %s: %w", id, err)
+		b.errorf("stack %s: %w", id, err)
 	}
 	sum := sha256.Sum256(body)
 	key := b.p.ArtifactDir + "/assets/" + hex.EncodeToString(sum[:])
-	b.nested[key] = body
+	b.nested = append(b.nested, Nested{id, key, body})
 	return b.t.Add(id, cfn.Stack{TemplateURL: b.objectURL(key), Parameters: values}, options...)
 }
 

@@ -93,20 +93,11 @@ func TestTemplatesGolden(t *testing.T) { // go test -update rewrites the files
 			}
 			base := strings.TrimSuffix(file, ".yaml")
 			golden(t, base+".template.json", out.Root)
-			for _, body := range out.Nested {
-				golden(t, base+"."+nestedName(t, body)+".json", body)
+			for _, n := range out.Nested {
+				golden(t, base+"."+n.ID+".json", n.Body)
 			}
 		})
 	}
-}
-
-// nestedName tells nested templates apart by the end of their descriptions.
-func nestedName(t *testing.T, body []byte) string {
-	var doc struct{ Description string }
-	if err := json.Unmarshal(body, &doc); err != nil {
-		t.Fatal(err)
-	}
-	return strings.ReplaceAll(doc.Description[strings.LastIndex(doc.Description, ": ")+2:], " ", "-")
 }
 
 func golden(t *testing.T, file string, got []byte) {

@@ -26,7 +26,7 @@ func scriptsOf(t testing.TB, file string) map[string]string {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for _, body := range append([][]byte{out.Root}, values(out.Nested)...) {
+	for _, body := range bodies(out) {
 		for id, text := range userDataOf(t, read(t, body)) {
 			all[id] = shellPart(t, text)
 		}

@@ -55,12 +55,12 @@ func synthesize(it item) (synthesis, error) {
 	if err := json.Unmarshal(t.Root, &out.Root); err != nil {
 		return out, err
 	}
-	for key, text := range t.Nested {
+	for _, nestedStack := range t.Nested {
 		var nested map[string]any
-		if err := json.Unmarshal(text, &nested); err != nil {
+		if err := json.Unmarshal(nestedStack.Body, &nested); err != nil {
 			return out, err
 		}
-		out.Nested[key] = nested
+		out.Nested[nestedStack.Key] = nested
 	}
 	return out, nil
 }
