@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench journeys peer conformance validator-cases lint setup clean always
+.PHONY: build demo test bench journeys peer conformance cfnlint validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -48,6 +48,11 @@ peer:
 # Our commands and options beside the real ParallelCluster's.
 conformance:
 	@go test -count=1 -v ./test/conformance -install
+
+# The templates of every example and every key of the language, judged by cfn-lint,
+# which is installed into .cache/cfnlint.
+cfnlint:
+	@go test -count=1 -v ./test/conformance/cfnlint -install
 
 # Runs a file of validator cases, as in test/validatorcases/testdata.
 CASES ?= test/validatorcases/testdata/validator-cases.json

@@ -25,6 +25,10 @@ type Preview struct {
 func (p Preview) Templates(ctx context.Context, c *config.Cluster, source facts.Source) (*stack.Templates, error) {
 	c.SetTag(tagCluster, p.Name)
 	c.SetTag(tagVersion, config.ToolVersion)
+	source, err := facts.Override(source, c.DevSettings.InstanceTypesData)
+	if err != nil {
+		return nil, fmt.Errorf("DevSettings.InstanceTypesData: %w", err)
+	}
 	snapshot, errs := facts.Gather(ctx, source, c)
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("facts about cluster %s: %w", p.Name, errors.Join(errs...))
