@@ -21,9 +21,14 @@ type Text any
 
 // Limits of CloudFormation for one template.
 const (
-	MaxResources = 500
-	MaxBytes     = 1_000_000
+	MaxResources  = 500
+	MaxParameters = 200
+	MaxOutputs    = 200
+	MaxBytes      = 1_000_000
 )
+
+// ErrLimit is what a template is that CloudFormation refuses for its size.
+var ErrLimit = errors.New("too large for CloudFormation")
 
 // A Template is a document under construction.
 type Template struct {
@@ -190,8 +195,12 @@ func (t *Template) Len() int { return len(t.resources) }
 // JSON writes the template. It reports what CloudFormation would refuse.
 func (t *Template) JSON() ([]byte, error) {
 	errs := t.errs
-	if len(t.resources) > MaxResources {
-		errs = append(errs, fmt.Errorf("the template has %d resources, more than the %d that CloudFormation takes", len(t.resources), MaxResources))
+	for _, l := range []limitError{
+		{len(t.resources), "resources", MaxResources}, {len(t.parameters), "parameters", MaxParameters}, {len(t.outputs), "outputs", MaxOutputs},
+	} {
+		if l.has > l.max {
+			errs = append(errs, l)
+		}
 	}
 	data, err := marshal(struct {
 		AWSTemplateFormatVersion string
@@ -204,10 +213,23 @@ func (t *Template) JSON() ([]byte, error) {
 		return nil, fmt.Errorf("write template: %w", err)
 	}
 	if len(data) > MaxBytes {
-		errs = append(errs, fmt.Errorf("the template has %d bytes, more than the %d that CloudFormation takes", len(data), MaxBytes))
+		errs = append(errs, limitError{len(data), "bytes", MaxBytes})
 	}
 	return data, errors.Join(errs...)
 }
+
+// A limitError is an ErrLimit that says how much is too much.
+type limitError struct {
+	has  int
+	what string
+	max  int
+}
+
+func (e limitError) Error() string {
+	return fmt.Sprintf("the template has %d %s, more than the %d that CloudFormation takes", e.has, e.what, e.max)
+}
+
+func (e limitError) Is(target error) bool { return target == ErrLimit }
 
 // marshal writes JSON without the escapes that HTML needs.
 func marshal(v any) ([]byte, error) {

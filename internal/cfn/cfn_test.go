@@ -35,6 +35,11 @@ func TestWhatCloudFormationRefusesIsAnError(t *testing.T) {
 		"two resources have the logical ID A":            func(t *Template) { t.Add("A", WaitConditionHandle{}); t.Add("A", WaitConditionHandle{}) },
 		`"a-b" is not a logical ID`:                      func(t *Template) { t.Add("a-b", WaitConditionHandle{}) },
 		"A: a AWS::IAM::Policy has no attribute GroupId": func(t *Template) { t.Add("A", Policy{}).Att(GroupID) },
+		"201 outputs, more than the 200": func(t *Template) {
+			for i := range 201 {
+				t.Output(strings.Repeat("x", i+1), "", "")
+			}
+		},
 		"more than the 500": func(t *Template) {
 			for i := range 501 {
 				t.Add("A"+strings.Repeat("x", i), WaitConditionHandle{})

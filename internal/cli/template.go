@@ -37,9 +37,9 @@ func newTemplateCmd(env *Env, run func(context.Context, *Env, templateOptions) e
 		Short: "Print the CloudFormation template of a cluster file",
 		Long: "Print the CloudFormation template that create-cluster would make of a file, as JSON.\n" +
 			"Nothing is created, and nothing is validated beyond the form of the file.\n\n" +
-			"A cluster is a stack with another one in it for its queues (QueuesStack) and, if it\n" +
-			"has any, one for its login nodes (LoginNodesStack): --nested prints one of those, and\n" +
-			"--all all of them, as an object with the names of the stacks; the cluster's own is Cluster.\n\n" +
+			"A cluster is a stack with others in it: QueuesStack for its queues, or several if they\n" +
+			"are too much for one, and LoginNodesStack if it has login nodes. --nested prints one of\n" +
+			"those, and --all all of them in one object; the cluster's own is Cluster there.\n\n" +
 			"What the template needs to know of the account is asked of AWS, or of a file of facts, or,\n" +
 			"with --offline, assumed and told on standard error. What only a creation knows is zeros:\n" +
 			"the same file gives the same bytes.",

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"slices"
+
 	"pcluster/internal/cfn"
 	"pcluster/internal/config"
 )
@@ -86,7 +88,7 @@ func (b *builder) cleanupRole() cfn.Role {
 // head node is among the instances, so nothing is launched behind its back, and
 // the head node need not wait for any of this when the stack is created.
 func (b *builder) fleetCleanup() {
-	before := []cfn.Handle{b.queueStack}
+	before := slices.Clone(b.queueStacks)
 	if b.computeGroup != nil {
 		before = append(before, *b.computeGroup)
 	}

@@ -150,8 +150,11 @@ func sound(d document) error {
 }
 
 // check asserts what holds for the templates of every cluster.
-func check(t failer, out *Templates) {
+func check(t failer, c *config.Cluster, out *Templates) {
 	t.Helper()
+	for _, body := range bodies(out) {
+		checkTags(t, c, read(t, body))
+	}
 	root := read(t, out.Root)
 	if err := sound(root); err != nil {
 		t.Errorf("root: %v", err)
@@ -174,7 +177,7 @@ func check(t failer, out *Templates) {
 	// Instances end before what they use goes, and nothing waits for the head node's end but what needs it.
 	end := closure(deps, "TerminateComputeFleetCustomResource")
 	for id, r := range root.Resources {
-		used := r.Type == "AWS::CloudFormation::Stack" && id == "QueuesStack" || id == "ComputeSecurityGroup" || id == "Route53HostedZone" || id == "CleanupResourcesFunction"
+		used := r.Type == "AWS::CloudFormation::Stack" && strings.HasPrefix(id, "QueuesStack") || id == "ComputeSecurityGroup" || id == "Route53HostedZone" || id == "CleanupResourcesFunction"
 		if used && !end[id] {
 			t.Errorf("%s could go while instances of the cluster run", id)
 		}
@@ -196,6 +199,68 @@ func check(t failer, out *Templates) {
 		for id, text := range userDataOf(t, read(t, body)) {
 			if len(text) > maxUserData {
 				t.Errorf("user data of %s has %d bytes", id, len(text))
+			}
+		}
+	}
+}
+
+// stackTags are the resource types that get the tags of the stack from
+// CloudFormation, by its schemas; untaggable are those that have no tags.
+var (
+	stackTags = types(`AutoScaling::AutoScalingGroup CloudFormation::Stack CloudWatch::Alarm CloudWatch::CompositeAlarm CloudWatch::Dashboard
+		DynamoDB::Table EC2::EIP EC2::Instance EC2::NetworkInterface EC2::PlacementGroup EC2::SecurityGroup EC2::Volume EFS::FileSystem
+		ElasticLoadBalancingV2::Listener ElasticLoadBalancingV2::LoadBalancer ElasticLoadBalancingV2::TargetGroup FSx::DataRepositoryAssociation
+		FSx::FileSystem IAM::Role Lambda::Function Logs::LogGroup Route53::HostedZone`)
+	untaggable = types(`CloudFormation::CustomResource CloudFormation::WaitCondition CloudFormation::WaitConditionHandle EC2::EIPAssociation
+		EC2::SecurityGroupEgress EC2::SecurityGroupIngress EFS::MountTarget IAM::InstanceProfile IAM::Policy Logs::MetricFilter`)
+)
+
+func types(names string) map[string]bool {
+	out := map[string]bool{}
+	for _, n := range strings.Fields(names) {
+		out["AWS::"+n] = true
+	}
+	return out
+}
+
+// checkTags asserts that all that is made, and all that launch templates make, has
+// the tags of the cluster and the user's.
+func checkTags(t failer, c *config.Cluster, d document) {
+	t.Helper()
+	for id, r := range d.Resources {
+		if stackTags[r.Type] || untaggable[r.Type] {
+			continue
+		}
+		if r.Type != "AWS::EC2::LaunchTemplate" {
+			t.Errorf("%s: is a %s tagged?", id, r.Type)
+			continue
+		}
+		data := r.Properties["LaunchTemplateData"].(map[string]any)
+		tags := map[string]map[string]any{}
+		for _, s := range append(data["TagSpecifications"].([]any), r.Properties["TagSpecifications"].([]any)...) {
+			s := s.(map[string]any)
+			of := map[string]any{}
+			for _, tag := range s["Tags"].([]any) {
+				tag := tag.(map[string]any)
+				if _, again := of[tag["Key"].(string)]; again {
+					t.Errorf("%s: two tags %s", id, tag["Key"])
+				}
+				of[tag["Key"].(string)] = tag["Value"]
+			}
+			tags[s["ResourceType"].(string)] = of
+		}
+		kinds := []string{"instance", "volume", "launch-template"}
+		if id == "HeadNodeLaunchTemplate" {
+			kinds = kinds[1:] // the instance has tags of its own
+		}
+		for _, kind := range kinds {
+			if tags[kind]["parallelcluster:cluster-name"] != params.ClusterName {
+				t.Errorf("%s: a %s lacks the cluster's tag", id, kind)
+			}
+			for _, tag := range c.Tags {
+				if _, ok := tags[kind][tag.Key]; !ok {
+					t.Errorf("%s: a %s lacks the tag %s", id, kind, tag.Key)
+				}
 			}
 		}
 	}
@@ -238,7 +303,7 @@ func TestTemplatesAreSound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, out)
+			check(t, c, out)
 			again, err := Synthesize(c, account(t, c), params)
 			if err != nil || string(again.Root) != string(out.Root) || len(again.Nested) != len(out.Nested) {
 				t.Error("the same input gives another template")
@@ -258,8 +323,45 @@ func TestTemplatesAreSoundWhateverTheFile(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		check(r, out)
+		check(r, c, out)
 	})
+}
+
+// Names in templates are public: whoever may describe stacks or instances reads
+// them. What users hand to scripts, services and settings stays in the file.
+func TestTemplatesHaveNoSecrets(t *testing.T) {
+	const secret = "a-secret-of-the-user"
+	actions := `{OnNodeStart: {Script: "s3://b/s.sh", Args: [SECRET]}, OnNodeConfigured: {Sequence: [{Script: "s3://b/s.sh", Args: ["--token=SECRET"]}]}}`
+	c := parseText(t, strings.ReplaceAll(`
+Image: {Os: alinux2023}
+HeadNode: {InstanceType: c5.large, Networking: {SubnetId: subnet-11111111}, CustomActions: `+actions+`}
+LoginNodes: {Pools: [{Name: p, InstanceType: c5.large, Count: 1, Networking: {SubnetIds: [subnet-11111111]}, CustomActions: `+actions+`}]}
+Scheduling:
+  Scheduler: slurm
+  SlurmSettings:
+    CustomSlurmSettings: [{StoragePass: SECRET}]
+    Database: {Uri: db.example.com, UserName: SECRET, PasswordSecretArn: "arn:aws:secretsmanager:us-east-1:671250183987:secret:db"}
+  SlurmQueues:
+  - {Name: q, CustomSlurmSettings: {GraceTime: SECRET}, Networking: {SubnetIds: [subnet-11111111]}, CustomActions: `+actions+`, ComputeResources: [{Name: c, InstanceType: c5.large, CustomSlurmSettings: {Feature: SECRET}}]}
+DirectoryService:
+  DomainName: corp.example.com
+  DomainAddr: ldaps://corp.example.com
+  PasswordSecretArn: arn:aws:secretsmanager:us-east-1:671250183987:secret:ldap
+  DomainReadOnlyUser: cn=SECRET
+  LdapAccessFilter: (memberOf=SECRET)
+  AdditionalSssdConfigs: {ldap_default_authtok: SECRET}
+DevSettings: {Cookbook: {ExtraChefAttributes: '{"token": "SECRET"}'}}
+`, "SECRET", secret))
+	out, err := Synthesize(c, account(t, c), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looksSecret := regexp.MustCompile(`AKIA[A-Z0-9]{16}|-----BEGIN|aws_secret_access_key`)
+	for _, body := range bodies(out) {
+		if strings.Contains(string(body), secret) || looksSecret.Match(body) {
+			t.Errorf("a template has a secret: %.200s", body[max(0, strings.Index(string(body), secret)-100):])
+		}
+	}
 }
 
 // anyFile draws a cluster file.
@@ -272,7 +374,10 @@ func anyFile(r *rapid.T) string {
 		return pick(label, "", ", Iam: {S3Access: [{BucketName: b}]}", `, Iam: {InstanceRole: "arn:aws:iam::671250183987:role/x"}`, `, Iam: {InstanceProfile: "arn:aws:iam::671250183987:instance-profile/x"}`)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Image: {Os: alinux2023%s}\n", pick("ami", "", ", CustomAmi: ami-12345678"))
+	fmt.Fprintf(&b, "Image: {Os: alinux2023%s}\n%s%s%s", pick("ami", "", ", CustomAmi: ami-12345678"),
+		pick("tags", "", "Tags: [{Key: owner, Value: me}, {Key: Name, Value: mine}]\n"),
+		pick("prefix", "", "Iam: {ResourcePrefix: /path/name-}\n", "Iam: {ResourcePrefix: name-}\n"),
+		pick("monitoring", "", "Monitoring: {Logs: {CloudWatch: {Enabled: false}}}\n", "Monitoring: {Alarms: {Enabled: false}, Dashboards: {CloudWatch: {Enabled: false}}}\n"))
 	fmt.Fprintf(&b, "HeadNode: {InstanceType: c5.large, SharedStorageType: %s, Networking: {SubnetId: subnet-11111111%s%s}%s}\n",
 		pick("shared", "Ebs", "Efs"), groups("head groups"), pick("eip", "", ", ElasticIp: true", ", ElasticIp: 1.2.3.4"), iam("head iam"))
 	if pick("login", "no", "yes") == "yes" {
@@ -285,7 +390,7 @@ func anyFile(r *rapid.T) string {
 	fmt.Fprintf(&b, "  SlurmSettings: {Dns: {DisableManagedDns: %s}}\n  SlurmQueues:\n", pick("dns", "false", "true"))
 	for i := range rapid.IntRange(1, 4).Draw(r, "queues") {
 		fmt.Fprintf(&b, "    - {Name: q%d, CapacityType: %s, Networking: {SubnetIds: [subnet-%s]%s%s}%s, ComputeResources: [", i, pick("capacity", "ONDEMAND", "SPOT"),
-			pick("subnet", "11111111", "22222222"), groups("groups"), pick("placement", "", ", PlacementGroup: {Enabled: true}", ", PlacementGroup: {Name: pg}"), iam("iam"))
+			pick("subnet", "11111111", "22222222"), groups("groups"), pick("placement", "", ", PlacementGroup: {Enabled: true}", ", PlacementGroup: {Name: pg}"), iam("iam")+pick("queue tags", "", ", Tags: [{Key: owner, Value: queue}]"))
 		for j := range rapid.IntRange(1, 3).Draw(r, "resources") {
 			fmt.Fprintf(&b, "{Name: c%d, %s, Efa: {Enabled: %s}}, ", j, pick("type", "InstanceType: c5n.18xlarge", "Instances: [{InstanceType: c5.large}, {InstanceType: c5a.large}]", "InstanceType: p4d.24xlarge"), pick("efa", "true", "false"))
 		}

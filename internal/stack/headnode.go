@@ -36,7 +36,7 @@ func (b *builder) headNode() {
 		},
 		UserData: b.headUserData(handle),
 	}
-	template := b.t.Add("HeadNodeLaunchTemplate", cfn.LaunchTemplate{LaunchTemplateData: data})
+	template := b.t.Add("HeadNodeLaunchTemplate", cfn.LaunchTemplate{LaunchTemplateData: data, TagSpecifications: b.ofTemplate()})
 	b.head = b.t.Add("HeadNode", cfn.Instance{
 		LaunchTemplate: cfn.LaunchTemplateVersion{LaunchTemplateId: template.Ref(), Version: template.Att(cfn.LatestVersionNumber)},
 		Tags:           b.instanceTags(tags, headNode, kind.Architecture(), "NONE"),

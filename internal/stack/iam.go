@@ -33,9 +33,6 @@ func (b *builder) instances() cfn.PolicyDocument { return trust("ec2." + b.urlSu
 // role returns a role for a kind of nodes.
 func (b *builder) nodeRole(id string, policies []config.IamPolicy) cfn.Role {
 	var managed []cfn.Text
-	if b.logging() {
-		managed = append(managed, "arn:"+b.p.Partition+":iam::aws:policy/CloudWatchAgentServerPolicy")
-	}
 	for _, p := range policies {
 		if !slices.Contains(managed, cfn.Text(p.Policy)) {
 			managed = append(managed, p.Policy)
@@ -47,12 +44,56 @@ func (b *builder) nodeRole(id string, policies []config.IamPolicy) cfn.Role {
 	}
 }
 
+// report is what nodes of every kind need to write their logs, and metrics of an
+// agent that the user runs: to the cluster's log group and to the agent's namespaces.
+func (b *builder) report() []cfn.Statement {
+	if !b.logging() {
+		return nil
+	}
+	group := b.arn("logs", "log-group:"+b.logGroup)
+	return []cfn.Statement{
+		allow([]string{"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}, group, group+":*"),
+		when(allow([]string{"cloudwatch:PutMetricData"}, "*"), "StringEquals", map[string]cfn.Text{"cloudwatch:namespace": []string{"CWAgent", "ParallelCluster"}}),
+	}
+}
+
+// ownRecord lets a node say which configuration it has, and change nothing else in
+// the table, the state of the fleet above all.
+func (b *builder) ownRecord() cfn.Statement {
+	return when(allow([]string{"dynamodb:PutItem"}, b.arn("dynamodb", "table/"+StateTable(b.p.ClusterName))),
+		"ForAllValues:StringLike", map[string]cfn.Text{"dynamodb:LeadingKeys": []string{"CLUSTER_CONFIG.*"}})
+}
+
 // policyName returns a policy's name, which has the prefix if there is one.
 func (b *builder) policyName(name string) cfn.Text {
 	if n := b.iamName(name, "AWS::IAM::Policy"); n != nil {
 		return n
 	}
 	return name
+}
+
+// maxInline is how many characters, without blanks, IAM takes in all inline policies
+// of a role.
+const maxInline = 10240
+
+// policiesOf returns a function that adds inline policies to a role, as long as IAM
+// takes them.
+func (b *builder) policiesOf(who string, t *cfn.Template, role cfn.Text) func(id, name string, statements []cfn.Statement) cfn.Handle {
+	total := 0
+	return func(id, name string, statements []cfn.Statement) cfn.Handle {
+		document := cfn.Allow(statements...)
+		text, err := cfn.JSON(document) // about: references are longer than what they become
+		if err != nil {
+			b.errorf("policy %s: %w", name, err)
+		}
+		if before := total; before <= maxInline {
+			if total += len(text); total > maxInline {
+				b.errorf("the role of %s needs policies of more than the %d characters that IAM takes: use fewer different subnets, security groups, "+
+					"AMIs, roles, reservations or S3Access entries, or give a role of your own in Iam.InstanceRole", who, maxInline)
+			}
+		}
+		return t.Add(id, cfn.Policy{PolicyName: b.policyName(name), PolicyDocument: document, Roles: []cfn.Text{role}})
+	}
 }
 
 // lastPart returns what follows the last slash of an ARN: a role's or profile's name.
@@ -122,30 +163,24 @@ func (b *builder) headPermissions() {
 	if iam.InstanceRole != "" {
 		role = lastPart(iam.InstanceRole)
 	} else {
-		r := b.t.Add("RoleHeadNode", b.nodeRole("RoleHeadNode", iam.AdditionalIamPolicies))
-		role = r.Ref()
+		role = b.t.Add("RoleHeadNode", b.nodeRole("RoleHeadNode", iam.AdditionalIamPolicies)).Ref()
+		policies := b.policiesOf("the head node", b.t, role)
 		add := func(id, name string, statements []cfn.Statement) {
-			b.headPolicies = append(b.headPolicies, b.t.Add(id, cfn.Policy{
-				PolicyName: b.policyName(name), PolicyDocument: cfn.Allow(statements...), Roles: []cfn.Text{role},
-			}))
+			b.headPolicies = append(b.headPolicies, policies(id, name, statements))
 		}
 		add("ParallelClusterPoliciesHeadNode", "parallelcluster", b.headStatements())
 		add("SlurmPoliciesHeadNode", "parallelcluster-slurm-head-node", []cfn.Statement{allow(
-			[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:Scan"},
-			b.nodeTable.Att(cfn.Arn), cfn.Join("", b.nodeTable.Att(cfn.Arn), "/index/*"))})
+			[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.nodeTable.Att(cfn.Arn))})
 		if b.zone != nil {
 			add("ParallelClusterSlurmRoute53Policies", "parallelcluster-slurm-route53", []cfn.Statement{allow(
-				[]string{"route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets"},
-				cfn.Join("", "arn:"+b.p.Partition+":route53:::hostedzone/", b.zone))})
+				[]string{"route53:ChangeResourceRecordSets"}, cfn.Join("", "arn:"+b.p.Partition+":route53:::hostedzone/", b.zone))})
 		}
 		if len(iam.S3Access) > 0 {
 			add("S3AccessPoliciesHeadNode", "S3Access", b.s3Access(iam.S3Access))
 		}
 		if mount := b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() }); mount != nil {
 			// The head node does not wait for this one, which waits for file systems.
-			b.t.Add("EFSPoliciesHeadNode", cfn.Policy{
-				PolicyName: b.policyName("parallelcluster-efs"), PolicyDocument: cfn.Allow(mount...), Roles: []cfn.Text{role},
-			})
+			policies("EFSPoliciesHeadNode", "parallelcluster-efs", mount)
 		}
 	}
 	b.headProfile = b.t.Add("InstanceProfileHeadNode", cfn.InstanceProfile{
@@ -164,20 +199,21 @@ func (b *builder) headStatements() []cfn.Statement {
 	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
 	s := []cfn.Statement{
 		allow([]string{
-			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeInstanceTypes", "ec2:DescribeVolumes",
-			"ec2:DescribeCapacityReservations", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions",
+			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeVolumes", "ec2:DescribeCapacityReservations",
 		}, "*"),
-		allow([]string{"ec2:AttachVolume", "ec2:DetachVolume"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")),
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "*/*")), "StringEquals", map[string]cfn.Text{"ec2:CreateAction": []string{"RunInstances", "CreateFleet"}}),
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", cluster),
 		allow([]string{"s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLocation", "s3:ListBucket"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*", b.programs()),
-		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource", "cloudformation:DescribeStackResources"}, cfn.StackID),
-		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeStorageVirtualMachines", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets"}, "*"),
+		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource"}, cfn.StackID),
+		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeStorageVirtualMachines", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems"}, "*"),
 		when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", fleet),
 		allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.launchResources()...),
+		when(allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.arn("ec2", "launch-template/*")), "StringEquals", cluster),
 		when(allow([]string{"iam:PassRole"}, b.passedRoles()...), "StringEquals", map[string]cfn.Text{"iam:PassedToService": "ec2." + b.urlSuffix()}),
-		allow([]string{"dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:DeleteItem"}, b.stateTable.Att(cfn.Arn)),
+		allow([]string{"dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.stateTable.Att(cfn.Arn)),
 	}
+	s = append(s, b.attachVolumes()...)
+	s = append(s, b.report()...)
 	if b.c.HeadNode.Dcv.Enabled {
 		s = append(s, allow([]string{"s3:GetObject"}, "arn:"+b.p.Partition+":s3:::dcv-license."+b.p.Region+"/*"))
 	}
@@ -211,6 +247,32 @@ func (b *builder) headStatements() []cfn.Statement {
 	return s
 }
 
+// attachVolumes lets the head node attach shared volumes to itself: those of the
+// stack, which have its tag, and those that the file names.
+func (b *builder) attachVolumes() []cfn.Statement {
+	var named []cfn.Text
+	shared := false
+	for i := range b.c.SharedStorage {
+		s := &b.c.SharedStorage[i]
+		if s.StorageType != config.Ebs {
+			continue
+		}
+		if shared = true; !s.Managed() {
+			named = append(named, b.arn("ec2", "volume/"+s.ExistingID()))
+		}
+	}
+	if !shared {
+		return nil
+	}
+	actions := []string{"ec2:AttachVolume", "ec2:DetachVolume"}
+	own := map[string]cfn.Text{"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName}
+	out := []cfn.Statement{when(allow(actions, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", own)}
+	if named != nil {
+		out = append(out, allow(actions, named...))
+	}
+	return out
+}
+
 // launchResources are what a launch of compute nodes touches.
 func (b *builder) launchResources() []cfn.Text {
 	var out []cfn.Text
@@ -219,8 +281,19 @@ func (b *builder) launchResources() []cfn.Text {
 	for _, id := range subnets {
 		out = append(out, b.arn("ec2", "subnet/"+id))
 	}
-	for _, kind := range []string{"fleet", "network-interface", "instance", "volume", "security-group", "launch-template", "placement-group"} {
+	for _, kind := range []string{"fleet", "network-interface", "instance", "volume", "placement-group"} {
 		out = append(out, b.arn("ec2", kind+"/*"))
+	}
+	all := b.computeGroups()
+	for _, q := range b.c.Scheduling.SlurmQueues {
+		all = all.union(ids(q.Networking.AdditionalSecurityGroups))
+	}
+	for _, group := range all {
+		if id, plain := group.(string); plain {
+			out = append(out, b.arn("ec2", "security-group/"+id))
+		} else {
+			out = append(out, cfn.Join("", b.arn("ec2", "security-group/"), group))
+		}
 	}
 	var images []string
 	for i := range b.c.Scheduling.SlurmQueues {

@@ -100,15 +100,14 @@ func (b *poolBuilder) permissions(p *config.LoginPool) cfn.Text {
 			allow([]string{"autoscaling:CompleteLifecycleAction"},
 				b.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+groupName(b.p.ClusterName, p.Name))),
 			allow([]string{"cloudformation:DescribeStackResource", "cloudformation:DescribeStacks"}, b.arn("cloudformation", "stack/"+b.p.ClusterName+"/*"), cfn.StackID),
-			allow([]string{"dynamodb:PutItem"}, b.arn("dynamodb", "table/"+StateTable(b.p.ClusterName))),
+			b.ownRecord(),
 		}
+		statements = append(statements, b.report()...)
 		if p.Dcv.Enabled {
 			statements = append(statements, allow([]string{"s3:GetObject"}, "arn:"+b.p.Partition+":s3:::dcv-license."+b.p.Region+"/*"))
 		}
 		statements = append(statements, b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })...)
-		b.t.Add("ParallelClusterPolicies"+suffix, cfn.Policy{
-			PolicyName: b.policyName("parallelcluster"), PolicyDocument: cfn.Allow(statements...), Roles: []cfn.Text{role},
-		})
+		b.policiesOf("login pool "+p.Name, b.t, role)("ParallelClusterPolicies"+suffix, "parallelcluster", statements)
 	}
 	return b.t.Add("InstanceProfile"+suffix, cfn.InstanceProfile{
 		InstanceProfileName: b.iamName("InstanceProfile"+suffix, "AWS::IAM::InstanceProfile"), Path: b.nodePath(), Roles: []cfn.Text{role},
@@ -158,6 +157,7 @@ func (b *poolBuilder) launchTemplate(p *config.LoginPool, profile cfn.Text) cfn.
 	n.ScalingGroup, n.LaunchingHook = groupName(b.p.ClusterName, p.Name), hookName(b.p.ClusterName, p.Name, "Launching")
 	return cfn.LaunchTemplate{
 		LaunchTemplateName: b.p.ClusterName + "-" + p.Name,
+		TagSpecifications:  b.ofTemplate(),
 		LaunchTemplateData: cfn.LaunchTemplateData{
 			ImageId: ami, InstanceType: p.InstanceType, KeyName: b.c.HeadNode.Ssh.KeyName,
 			IamInstanceProfile: &cfn.InstanceProfileName{Name: profile},

@@ -1,6 +1,9 @@
 package stack
 
 import (
+	"crypto/sha1"
+	"errors"
+	"slices"
 	"strconv"
 
 	"pcluster/internal/cfn"
@@ -37,13 +40,60 @@ func (in *inputs) take(name string, value cfn.Text) cfn.Text {
 
 // queues adds the nested stack with permissions, placement groups and launch
 // templates of compute nodes. The head node launches by the templates' names.
+//
+// Queues with very much in them are spread over several stacks. Which one a queue
+// is in depends on its name alone, so that it stays there when others come and go,
+// unless the number of stacks changes.
 func (b *builder) queues() {
-	q := &queueBuilder{builder: b, t: cfn.New("ParallelCluster " + b.p.ClusterName + ": queues")}
-	q.inputs.t = q.t
-	for i := range b.c.Scheduling.SlurmQueues {
-		q.queue(&b.c.Scheduling.SlurmQueues[i])
+	before := len(b.errs)
+	for _, stacks := range []int{1, 4, 16} {
+		b.errs, b.queueStacks = b.errs[:before], nil
+		parts := b.queueParts(stacks)
+		tooLarge := slices.ContainsFunc(parts, func(p queuePart) bool { return errors.Is(p.err, cfn.ErrLimit) })
+		if tooLarge && stacks < 16 {
+			continue
+		}
+		for _, p := range parts {
+			if p.err != nil {
+				b.errorf("stack %s: %w", p.id, p.err)
+			}
+			b.queueStacks = append(b.queueStacks, b.nestBody(p.id, p.body, p.inputs.values))
+		}
+		return
 	}
-	b.queueStack = b.nest("QueuesStack", q.t, q.inputs.values)
+}
+
+// A queuePart is a nested stack of queues.
+type queuePart struct {
+	queueBuilder
+	id   string
+	body []byte
+	err  error
+}
+
+// queueParts spreads the queues over a number of stacks, of which those without
+// queues are left out.
+func (b *builder) queueParts(stacks int) []queuePart {
+	parts := make([]queuePart, stacks)
+	for i := range b.c.Scheduling.SlurmQueues {
+		q := &b.c.Scheduling.SlurmQueues[i]
+		n := int(sha1.Sum([]byte(q.Name))[0]) % stacks
+		p := &parts[n]
+		if p.t == nil {
+			p.id = "QueuesStack"
+			if n > 0 {
+				p.id += strconv.Itoa(n + 1)
+			}
+			p.queueBuilder = queueBuilder{builder: b, t: cfn.New("ParallelCluster " + b.p.ClusterName + ": queues")}
+			p.inputs.t = p.t
+		}
+		p.queue(q)
+	}
+	parts = slices.DeleteFunc(parts, func(p queuePart) bool { return p.t == nil })
+	for i := range parts {
+		parts[i].body, parts[i].err = parts[i].t.JSON()
+	}
+	return parts
 }
 
 func (b *queueBuilder) queue(q *config.SlurmQueue) {
@@ -77,15 +127,14 @@ func (b *queueBuilder) permissions(q *config.SlurmQueue) cfn.Text {
 		role = lastPart(q.Iam.InstanceRole)
 	} else {
 		role = b.t.Add("Role"+suffix, b.nodeRole("Role"+suffix, q.Iam.AdditionalIamPolicies)).Ref()
-		add := func(id, name string, statements []cfn.Statement) {
-			b.t.Add(id+suffix, cfn.Policy{PolicyName: b.policyName(name), PolicyDocument: cfn.Allow(statements...), Roles: []cfn.Text{role}})
-		}
-		add("ParallelClusterPolicies", "parallelcluster", append([]cfn.Statement{
+		policies := b.policiesOf("queue "+q.Name, b.t, role)
+		add := func(id, name string, statements []cfn.Statement) { policies(id+suffix, name, statements) }
+		add("ParallelClusterPolicies", "parallelcluster", slices.Concat([]cfn.Statement{
 			allow([]string{"ec2:DescribeInstanceAttribute"}, "*"),
 			allow([]string{"s3:GetObject"}, b.programs()),
 			allow([]string{"cloudformation:DescribeStackResource"}, cfn.StackID),
-			allow([]string{"dynamodb:PutItem"}, b.arn("dynamodb", "table/"+StateTable(b.p.ClusterName))),
-		}, b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })...))
+			b.ownRecord(),
+		}, b.report(), b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })))
 		table := b.arn("dynamodb", "table/"+NodeTable(b.p.ClusterName))
 		add("SlurmPolicies", "parallelcluster-slurm-compute", []cfn.Statement{allow([]string{"dynamodb:Query"}, table, table+"/index/*")})
 		if len(q.Iam.S3Access) > 0 {
@@ -170,19 +219,22 @@ func (b *queueBuilder) launchTemplate(q *config.SlurmQueue, r *config.ComputeRes
 			CapacityReservationId: target.CapacityReservationId, CapacityReservationResourceGroupArn: target.CapacityReservationResourceGroupArn,
 		}}
 	}
-	return cfn.LaunchTemplate{LaunchTemplateName: LaunchTemplateName(b.p.ClusterName, q.Name, r.Name), LaunchTemplateData: data}
+	return cfn.LaunchTemplate{LaunchTemplateName: LaunchTemplateName(b.p.ClusterName, q.Name, r.Name), LaunchTemplateData: data, TagSpecifications: b.ofTemplate()}
 }
 
 // interfaces are one per network card of the type with the fewest. With EFA each
 // card has an adapter: on the first card beside an ordinary interface, on others
 // alone; or the two in one, if DevSettings.EfaInterfaceType asks for that.
 func (b *queueBuilder) interfaces(q *config.SlurmQueue, r *config.ComputeResource, kinds []facts.InstanceType) []cfn.LaunchInterface {
-	cards := kinds[0].Cards()
+	kind := kinds[0]
 	for _, k := range kinds[1:] {
-		if len(k.Cards()) < len(cards) {
-			cards = k.Cards()
+		if len(k.Cards()) < len(kind.Cards()) {
+			kind = k
 		}
 	}
+	cards := kind.Cards()
+	// Of some types the first card takes no adapter: it is for all other traffic.
+	plainFirst := kind.NetworkInfo.EfaInfo != nil && kind.NetworkInfo.EfaInfo.MaximumEfaInterfaces < len(cards)
 	combined := b.c.DevSettings.EfaInterfaceType == "efa"
 	var subnet cfn.Text
 	if !r.Flexible() {
@@ -197,7 +249,7 @@ func (b *queueBuilder) interfaces(q *config.SlurmQueue, r *config.ComputeResourc
 		}
 		separate := false
 		switch {
-		case !r.Efa.Enabled:
+		case !r.Efa.Enabled, i == 0 && plainFirst:
 		case combined, i == 0 && card.MaximumNetworkInterfaces == 1:
 			n.InterfaceType = "efa"
 		case i == 0:

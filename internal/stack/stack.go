@@ -146,7 +146,7 @@ type builder struct {
 	headPolicies []cfn.Handle
 	headProfile  cfn.Text
 	head         cfn.Handle
-	queueStack   cfn.Handle
+	queueStacks  []cfn.Handle
 	fleetEnd     cfn.Handle
 }
 
@@ -197,6 +197,10 @@ func (b *builder) nest(id string, t *cfn.Template, values map[string]cfn.Text, o
 	if err != nil {
 		b.errorf("stack %s: %w", id, err)
 	}
+	return b.nestBody(id, body, values, options...)
+}
+
+func (b *builder) nestBody(id string, body []byte, values map[string]cfn.Text, options ...cfn.Option) cfn.Handle {
 	sum := sha256.Sum256(body)
 	key := b.p.ArtifactDir + "/assets/" + hex.EncodeToString(sum[:])
 	b.nested = append(b.nested, Nested{id, key, body})

@@ -2,8 +2,10 @@ package stack
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 // params are those of a deployment on the day of the golden files.
 var params = Params{
-	ClusterName: "demo", Region: "us-east-1", Account: "671250183987", Partition: "aws",
+	ClusterName: "demo", Region: "us-east-2", Account: "671250183987", Partition: "aws",
 	Bucket: "parallelcluster-0123456789abcdef-v1-do-not-delete", ArtifactDir: "parallelcluster/3.16.100/clusters/demo-abcdefghijklmnop",
 	ConfigKey:     "parallelcluster/3.16.100/clusters/demo-abcdefghijklmnop/configs/cluster-config-with-implied-values.yaml",
 	ConfigVersion: "v2", OriginalVersion: "v1",
@@ -31,29 +33,24 @@ var params = Params{
 	LambdaZipKey: LambdaKey(strings.Repeat("a", 64), "amd64"),
 }
 
-// account returns facts for whatever a file names: real instance types, and
-// subnets that alternate between two zones.
+// account returns facts for whatever a file names: real instance types, subnets
+// that alternate between two zones and between public and private, and otherwise
+// what is plausible.
 func account(t testing.TB, c *config.Cluster) facts.Snapshot {
 	t.Helper()
-	s := facts.Snapshot{
-		Types: map[string]facts.InstanceType{}, Subnets: map[string]facts.Subnet{}, Images: map[string]facts.Image{},
-		Addresses:    map[string]facts.Address{"1.2.3.4": {PublicIP: "1.2.3.4", AllocationID: "eipalloc-12345678"}},
-		Reservations: map[string]facts.Reservation{"cr-1": {ID: "cr-1", InstanceType: "c5.large"}},
-		OfficialAMI:  "ami-0fffffffffffffff0", InternetFacing: map[string]bool{},
-	}
-	for _, n := range append(facts.Names(c), "c5.large") {
-		info, ok := catalog.InstanceType(n)
-		if !ok {
-			t.Fatalf("no instance type %s", n)
-		}
-		s.Types[n] = live.InstanceType(info)
-	}
+	m := &facts.Memory{Partial: true, Subnets: map[string]facts.Subnet{}, Catalog: func(name string) (facts.InstanceType, bool) {
+		info, ok := catalog.InstanceType(name)
+		return live.InstanceType(info), ok
+	}}
 	for i, id := range facts.SubnetIDs(c) {
-		s.Subnets[id] = facts.Subnet{ID: id, AZ: "us-east-1" + string("ab"[i%2]), VPC: "vpc-12345678"}
-		s.InternetFacing[id] = i%2 == 0
+		m.Subnets[id] = facts.Subnet{ID: id, AZ: params.Region + string("ab"[i%2]), VPC: "vpc-12345678"}
+		if i%2 == 0 {
+			m.PublicSubnets = append(m.PublicSubnets, id)
+		}
 	}
-	for _, id := range []string{c.Image.CustomAmi, s.OfficialAMI} {
-		s.Images[id] = facts.Image{ID: id, RootDevice: "/dev/xvda"}
+	s, errs := facts.Gather(context.Background(), facts.Assumed(m, params.Region, func(string) {}), c)
+	if len(errs) > 0 {
+		t.Fatal(errs)
 	}
 	return s
 }
@@ -68,7 +65,7 @@ func parse(t testing.TB, file string) *config.Cluster {
 	if err := found.Err(); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
-	c.Region = "us-east-1"
+	c.Region = params.Region
 	c.SetTag("parallelcluster:cluster-name", params.ClusterName)
 	c.SetTag("parallelcluster:version", config.ToolVersion)
 	return c
@@ -100,15 +97,22 @@ func TestTemplatesGolden(t *testing.T) { // go test -update rewrites the files
 	}
 }
 
-func golden(t *testing.T, file string, got []byte) {
+// golden compares a template, written for reading, with a file.
+func golden(t *testing.T, file string, body []byte) {
 	t.Helper()
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, got, "", " "); err != nil {
+	var doc any
+	if err := json.Unmarshal(body, &doc); err != nil {
 		t.Fatal(err)
 	}
-	pretty.WriteByte('\n')
+	var got bytes.Buffer
+	e := json.NewEncoder(&got)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	if err := e.Encode(readable(doc)); err != nil {
+		t.Fatal(err)
+	}
 	if *update {
-		if err := os.WriteFile(file, pretty.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +120,44 @@ func golden(t *testing.T, file string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), pretty.String()); diff != "" {
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
+}
+
+// readable returns a template as people review it: text of several lines as a list
+// of lines, a dashboard as its widgets, and of the 24 names for instance store the
+// number alone.
+func readable(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range v {
+			out[k] = readable(x)
+		}
+		return out
+	case []any:
+		var out []any
+		stores := 0
+		for _, x := range v {
+			if m, ok := x.(map[string]any); ok && m["VirtualName"] != nil {
+				stores++
+				continue
+			}
+			out = append(out, readable(x))
+		}
+		if stores > 0 {
+			out = append([]any{fmt.Sprintf("%d names for instance store", stores)}, out...)
+		}
+		return out
+	case string:
+		var board any
+		if strings.HasPrefix(v, `{"widgets"`) && json.Unmarshal([]byte(v), &board) == nil {
+			return board
+		}
+		if strings.Contains(v, "\n") {
+			return strings.Split(v, "\n")
+		}
+	}
+	return v
 }

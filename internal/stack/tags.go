@@ -84,5 +84,15 @@ func (b *builder) instanceTags(common tagSet, kind, architecture, efa string) cf
 	return cfn.Tags(s)
 }
 
+// ofTemplate are the tags of a launch template itself. Unlike other resources it
+// does not get those of the stack from CloudFormation, and the head node may launch
+// with templates that have the cluster's.
+func (b *builder) ofTemplate() []cfn.TagSpecification {
+	var s tagSet
+	s.set(config.ToolTagPrefix+"cluster-name", b.p.ClusterName)
+	s.add(b.c.Tags)
+	return []cfn.TagSpecification{{ResourceType: "launch-template", Tags: cfn.Tags(s)}}
+}
+
 // named returns the Name tag of storage.
 func named(name string) cfn.Tags { return cfn.Tags{{Key: "Name", Value: name}} }

@@ -112,7 +112,7 @@ esac
 `
 
 func computeScript(t *testing.T) string {
-	for id, s := range scriptsOf(t, "testdata/managed.yaml") {
+	for id, s := range scriptsOf(t, "testdata/storage.yaml") {
 		if strings.HasPrefix(id, "LaunchTemplate") {
 			return s
 		}
@@ -122,7 +122,7 @@ func computeScript(t *testing.T) string {
 }
 
 func headScript(t *testing.T) string {
-	return scriptsOf(t, "testdata/managed.yaml")["HeadNodeLaunchTemplate"]
+	return scriptsOf(t, "testdata/storage.yaml")["HeadNodeLaunchTemplate"]
 }
 
 func TestNodeFetchesItsProgramAndBoots(t *testing.T) {
@@ -138,7 +138,7 @@ func TestNodeFetchesItsProgramAndBoots(t *testing.T) {
 	if strings.Contains(m.read("asked"), "SECRET") || strings.Contains(m.read("asked"), "SE/CRET") {
 		t.Error("credentials can be seen in the list of processes")
 	}
-	if got := m.read("etc/parallelcluster/node.json"); !strings.Contains(got, `"scheduler_compute_resource_name": "one"`) {
+	if got := m.read("etc/parallelcluster/node.json"); !strings.Contains(got, `"scheduler_compute_resource_name": "c1"`) {
 		t.Errorf("node.json is\n%s", got)
 	}
 	info, err := os.Stat(filepath.Join(m.root, "etc/parallelcluster/node.json"))

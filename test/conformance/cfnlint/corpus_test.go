@@ -219,8 +219,11 @@ func good(data []byte) *config.Cluster {
 	return c
 }
 
+// bases are the files that the corpus is made from; their templates are golden, too.
+const bases = "../../../internal/stack/testdata/*.yaml"
+
 // corpus returns files in which every key appears with every value of [valuesOf]
-// that some file can have, made from those in testdata. Each has as many values as
+// that some file can have, made from [bases]. Each has as many values as
 // go together. It reports the pairs that are in none.
 func corpus(t *testing.T) (out []file, missing []pair) {
 	keys := map[string]config.Key{}
@@ -242,7 +245,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 			seen[pair{pl.key, strings.Trim(text(at(tree, pl.steps)), `"`)}] = true
 		}
 	}
-	list, err := filepath.Glob("testdata/*.yaml")
+	list, err := filepath.Glob(bases)
 	if err != nil || len(list) == 0 {
 		t.Fatal("no files", err)
 	}
