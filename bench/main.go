@@ -164,12 +164,17 @@ func run(ctx context.Context, runs int, only string) (err error) {
 			return err
 		}
 	}
+	if wanted("template") {
+		if err := b.synthesis(ctx, runs); err != nil {
+			return err
+		}
+	}
 	if wanted("describing") {
 		if err := b.describing(ctx); err != nil {
 			return err
 		}
 	}
-	if only := strings.Trim(only, ","); only == "validate" || only == "describing" { // the rest needs a region
+	if only := strings.Trim(only, ","); only == "validate" || only == "template" || only == "describing" { // the rest needs a region
 		b.table.print()
 		return nil
 	}
