@@ -56,6 +56,12 @@ func (a *assumed) Address(ctx context.Context, publicIP string) (Address, error)
 	return orElse(a, got, err, v, "Elastic IP %s is %s", publicIP, v.AllocationID)
 }
 
+func (a *assumed) LaunchTemplate(ctx context.Context, id string, version int) (LaunchTemplate, error) {
+	got, err := a.Source.LaunchTemplate(ctx, id, version)
+	t := LaunchTemplate{Interfaces: []TemplateInterface{{}}}
+	return orElse(a, got, err, t, "launch template %s, version %d, has one network interface", id, version)
+}
+
 // Capacity blocks, where files leave the type to the reservation, are of GPU types.
 func (a *assumed) Reservation(ctx context.Context, id string) (Reservation, error) {
 	got, err := a.Source.Reservation(ctx, id)

@@ -52,6 +52,8 @@ type Source interface {
 	BuiltImage(ctx context.Context, id string) error
 
 	PlacementGroup(ctx context.Context, name string) (PlacementGroup, error)
+	// LaunchTemplate describes a version of a launch template.
+	LaunchTemplate(ctx context.Context, id string, version int) (LaunchTemplate, error)
 	Reservation(ctx context.Context, id string) (Reservation, error)
 	// ReservationGroup describes a resource group of capacity reservations.
 	ReservationGroup(ctx context.Context, arn string) (ReservationGroup, error)
@@ -213,6 +215,23 @@ type ImageQuery struct {
 type PlacementGroup struct {
 	Name     string
 	Strategy string
+}
+
+// A LaunchTemplate is a version of a launch template, as far as a compute resource
+// may take over what it says.
+type LaunchTemplate struct {
+	Interfaces []TemplateInterface
+	Others     []string // names of other properties that it sets
+}
+
+// A TemplateInterface is a network interface of a launch template.
+type TemplateInterface struct {
+	DeviceIndex      int
+	NetworkCardIndex int
+	InterfaceType    string // empty, efa or efa-only
+	Subnet           string
+	Groups           []string
+	PublicIP         *bool
 }
 
 // A Reservation of capacity.

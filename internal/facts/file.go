@@ -28,6 +28,7 @@ import (
 //	images                ID → {arch (x86_64), volume_size (40), description, tags, name, official}
 //	key_pairs             name → type
 //	placement_groups      [name]
+//	launch_templates      ID/version → {network_interfaces: [{device_index, network_card_index, interface_type, subnet, groups, public_ip}]}
 //	capacity_reservations ID → {instance_type, az, total, reservation_type, requested_quantity, placement_group_arn}
 //	resource_groups       ARN → {capacity_reservation_pool, reservations: [ID]}
 //	network_interfaces    ID → {vpc, groups}
@@ -81,6 +82,7 @@ type paper struct {
 	Images          things[image]     `json:"images"`
 	KeyPairs        things[string]    `json:"key_pairs"`
 	PlacementGroups names             `json:"placement_groups"`
+	Templates       things[template]  `json:"launch_templates"`
 	Reservations    things[reserved]  `json:"capacity_reservations"`
 	ResourceGroups  things[resources] `json:"resource_groups"`
 	Interfaces      things[iface]     `json:"network_interfaces"`
@@ -130,6 +132,16 @@ type (
 		Offered       *bool     `json:"offered"`
 		AZs           []string  `json:"azs"`
 		InterfacesMax *int      `json:"interfaces_per_card"`
+	}
+	template struct {
+		Interfaces []struct {
+			Device   int      `json:"device_index"`
+			Card     int      `json:"network_card_index"`
+			Type     string   `json:"interface_type"`
+			Subnet   string   `json:"subnet"`
+			Groups   []string `json:"groups"`
+			PublicIP *bool    `json:"public_ip"`
+		} `json:"network_interfaces"`
 	}
 	device struct {
 		Manufacturer string `json:"manufacturer"`
@@ -393,6 +405,14 @@ func (f *paper) memory() *Memory {
 	m.Parameters, m.Built = m.existing(f.Parameters), m.existing(f.Built)
 	m.Buckets = convert(m, f.Buckets, func(name string, b bucket) Bucket {
 		return Bucket{Name: name, Region: orText(b.Region, "us-east-1"), Versioning: b.Versioning == "Enabled" || b.Versioning == true}
+	})
+	m.Templates = convert(m, f.Templates, func(_ string, t template) (out LaunchTemplate) {
+		for _, n := range t.Interfaces {
+			out.Interfaces = append(out.Interfaces, TemplateInterface{
+				DeviceIndex: n.Device, NetworkCardIndex: n.Card, InterfaceType: n.Type, Subnet: n.Subnet, Groups: n.Groups, PublicIP: n.PublicIP,
+			})
+		}
+		return out
 	})
 	m.Sites = map[string]string{}
 	for url, s := range f.HTTPS {

@@ -3,6 +3,7 @@ package facts
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,6 +25,7 @@ type Memory struct {
 	Builder           map[string]string // ARN of Image Builder → image ID
 	Built             []string          // IDs of images that build-image made
 	PlacementGroups   map[string]PlacementGroup
+	Templates         map[string]LaunchTemplate // by ID, a slash, and version
 	Reservations      map[string]Reservation
 	ReservationGroups map[string]ReservationGroup
 	Interfaces        map[string]NetworkInterface
@@ -221,6 +223,11 @@ func (m *Memory) BuiltImage(ctx context.Context, id string) error {
 // PlacementGroup implements Source.
 func (m *Memory) PlacementGroup(ctx context.Context, name string) (PlacementGroup, error) {
 	return answer(ctx, m, m.PlacementGroups, name, "InvalidPlacementGroup.Unknown")
+}
+
+// LaunchTemplate implements Source.
+func (m *Memory) LaunchTemplate(ctx context.Context, id string, version int) (LaunchTemplate, error) {
+	return answer(ctx, m, m.Templates, id+"/"+strconv.Itoa(version), "InvalidLaunchTemplateId.VersionNotFound")
 }
 
 // Reservation implements Source.

@@ -18,6 +18,7 @@ type Snapshot struct {
 	OfficialAMI  string           // empty if there is none or it isn't needed
 	Addresses    map[string]Address
 	Reservations map[string]Reservation
+	Templates    map[config.LaunchTemplateOverrides]LaunchTemplate
 	HostedZone   *HostedZone
 	// InternetFacing are the subnets of login pools with a route to the internet.
 	InternetFacing map[string]bool
@@ -93,7 +94,7 @@ func OfficialQuery(c *config.Cluster, architecture string) ImageQuery {
 func Gather(ctx context.Context, src Source, c *config.Cluster) (Snapshot, []error) {
 	s := Snapshot{
 		Types: map[string]InstanceType{}, Subnets: map[string]Subnet{}, Images: map[string]Image{}, Addresses: map[string]Address{},
-		Reservations: map[string]Reservation{}, InternetFacing: map[string]bool{},
+		Reservations: map[string]Reservation{}, Templates: map[config.LaunchTemplateOverrides]LaunchTemplate{}, InternetFacing: map[string]bool{},
 	}
 	var (
 		mu   sync.Mutex
@@ -128,6 +129,17 @@ func Gather(ctx context.Context, src Source, c *config.Cluster) (Snapshot, []err
 	}
 	wg.Wait()
 
+	for _, q := range c.Scheduling.SlurmQueues {
+		for _, r := range q.ComputeResources {
+			if o := r.LaunchTemplateOverrides; o != nil {
+				ask(fmt.Sprintf("launch template %s, version %d", o.LaunchTemplateId, o.Version), func() error {
+					v, err := src.LaunchTemplate(ctx, o.LaunchTemplateId, o.Version)
+					keep(func() { s.Templates[*o] = v })
+					return err
+				})
+			}
+		}
+	}
 	ask("instance types", func() error {
 		names := Names(c)
 		for _, r := range s.Reservations {

@@ -199,7 +199,8 @@ func (b *builder) headStatements() []cfn.Statement {
 	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
 	s := []cfn.Statement{
 		allow([]string{
-			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeVolumes", "ec2:DescribeCapacityReservations",
+			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeVolumes",
+			"ec2:DescribeCapacityReservations", "ec2:DescribeLaunchTemplateVersions",
 		}, "*"),
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "*/*")), "StringEquals", map[string]cfn.Text{"ec2:CreateAction": []string{"RunInstances", "CreateFleet"}}),
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", cluster),
@@ -275,18 +276,27 @@ func (b *builder) attachVolumes() []cfn.Statement {
 
 // launchResources are what a launch of compute nodes touches.
 func (b *builder) launchResources() []cfn.Text {
+	subnets, all := b.computeSubnets(), b.computeGroups()
+	for _, q := range b.c.Scheduling.SlurmQueues {
+		all = all.union(ids(q.Networking.AdditionalSecurityGroups))
+		for _, r := range q.ComputeResources {
+			if o := r.LaunchTemplateOverrides; o != nil {
+				for _, n := range b.f.Templates[*o].Interfaces {
+					all = all.union(ids(n.Groups))
+					if n.Subnet != "" {
+						subnets = append(subnets, n.Subnet)
+					}
+				}
+			}
+		}
+	}
 	var out []cfn.Text
-	subnets := b.computeSubnets()
 	slices.Sort(subnets)
-	for _, id := range subnets {
+	for _, id := range slices.Compact(subnets) {
 		out = append(out, b.arn("ec2", "subnet/"+id))
 	}
 	for _, kind := range []string{"fleet", "network-interface", "instance", "volume", "placement-group"} {
 		out = append(out, b.arn("ec2", kind+"/*"))
-	}
-	all := b.computeGroups()
-	for _, q := range b.c.Scheduling.SlurmQueues {
-		all = all.union(ids(q.Networking.AdditionalSecurityGroups))
 	}
 	for _, group := range all {
 		if id, plain := group.(string); plain {

@@ -128,3 +128,54 @@ func TestNetworkInterfacesOfSeveralTypes(t *testing.T) {
 		}
 	}
 }
+
+const overridden = `
+Image: {Os: alinux2023, CustomAmi: ami-01234567}
+HeadNode: {InstanceType: c5.large, Networking: {SubnetId: subnet-11111111}}
+Scheduling:
+  Scheduler: slurm
+  SlurmQueues:
+  - Name: q
+    Networking: {SubnetIds: [subnet-11111111]}
+    ComputeResources: [{Name: c, InstanceType: p4d.24xlarge, LaunchTemplateOverrides: {LaunchTemplateId: lt-1, Version: 3}}]
+`
+
+// The interfaces of the user's launch template replace ours, and the head node may
+// launch with their security groups.
+func TestLaunchTemplateOverrides(t *testing.T) {
+	c := parseText(t, overridden)
+	f := account(t, c)
+	f.Templates[config.LaunchTemplateOverrides{LaunchTemplateId: "lt-1", Version: 3}] = facts.LaunchTemplate{
+		Interfaces: []facts.TemplateInterface{{Subnet: "subnet-99999999", Groups: []string{"sg-99999999"}}, {DeviceIndex: 1, NetworkCardIndex: 1, InterfaceType: "efa-only"}},
+	}
+	out, err := Synthesize(c, f, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, c, out)
+	data := read(t, out.Nested[0].Body).Resources["LaunchTemplate"+hash16("qc")].Properties["LaunchTemplateData"].(map[string]any)
+	want := []any{
+		map[string]any{"DeviceIndex": 0.0, "NetworkCardIndex": 0.0, "SubnetId": "subnet-99999999", "Groups": []any{"sg-99999999"}},
+		map[string]any{"DeviceIndex": 1.0, "NetworkCardIndex": 1.0, "InterfaceType": "efa-only"},
+	}
+	if diff := cmp.Diff(want, data["NetworkInterfaces"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if !strings.Contains(string(out.Root), "security-group/sg-99999999") {
+		t.Error("the head node may not launch with the template's security group")
+	}
+}
+
+func TestLaunchTemplateOverridesAreInterfacesAlone(t *testing.T) {
+	c := parseText(t, overridden)
+	f := account(t, c)
+	for want, has := range map[string]facts.LaunchTemplate{
+		"version 3 of launch template lt-1 has no network interfaces":                                          {},
+		"version 3 of launch template lt-1 may set network interfaces only, but it sets ImageId, KeyName, too": {Interfaces: []facts.TemplateInterface{{}}, Others: []string{"ImageId", "KeyName"}},
+	} {
+		f.Templates[config.LaunchTemplateOverrides{LaunchTemplateId: "lt-1", Version: 3}] = has
+		if _, err := Synthesize(c, f, params); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

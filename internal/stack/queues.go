@@ -3,8 +3,10 @@ package stack
 import (
 	"crypto/sha1"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"pcluster/internal/cfn"
 	"pcluster/internal/config"
@@ -191,6 +193,9 @@ func (b *queueBuilder) launchTemplate(q *config.SlurmQueue, r *config.ComputeRes
 		},
 		UserData: b.userDataOf(q, r),
 	}
+	if o := r.LaunchTemplateOverrides; o != nil {
+		data.NetworkInterfaces = b.overrides(q, r, *o)
+	}
 	if !r.Flexible() {
 		data.InstanceType = kinds[0].Name
 	}
@@ -268,6 +273,27 @@ func (b *queueBuilder) interfaces(q *config.SlurmQueue, r *config.ComputeResourc
 				DeviceIndex: 1, NetworkCardIndex: n.NetworkCardIndex, InterfaceType: "efa-only", SubnetId: subnet, Groups: nodeGroups,
 			})
 		}
+	}
+	return out
+}
+
+// overrides are the network interfaces of the user's launch template, which replace
+// ours as a whole. It may set nothing else.
+func (b *queueBuilder) overrides(q *config.SlurmQueue, r *config.ComputeResource, o config.LaunchTemplateOverrides) []cfn.LaunchInterface {
+	theirs := b.f.Templates[o]
+	where := fmt.Sprintf("queue %s, compute resource %s: version %d of launch template %s", q.Name, r.Name, o.Version, o.LaunchTemplateId)
+	if len(theirs.Interfaces) == 0 {
+		b.errorf("%s has no network interfaces", where)
+	}
+	if len(theirs.Others) > 0 {
+		b.errorf("%s may set network interfaces only, but it sets %s, too", where, strings.Join(theirs.Others, ", "))
+	}
+	var out []cfn.LaunchInterface
+	for _, n := range theirs.Interfaces {
+		out = append(out, cfn.LaunchInterface{
+			DeviceIndex: n.DeviceIndex, NetworkCardIndex: cfn.Int(n.NetworkCardIndex), InterfaceType: n.InterfaceType,
+			SubnetId: optional(n.Subnet), Groups: ids(n.Groups), AssociatePublicIpAddress: n.PublicIP,
+		})
 	}
 	return out
 }

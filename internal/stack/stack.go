@@ -82,13 +82,6 @@ func Synthesize(c *config.Cluster, f facts.Snapshot, p Params) (*Templates, erro
 	if c.Scheduling.Scheduler != config.Slurm {
 		return nil, fmt.Errorf("the scheduler %s is not supported yet: use slurm", c.Scheduling.Scheduler)
 	}
-	for _, q := range c.Scheduling.SlurmQueues {
-		for _, r := range q.ComputeResources {
-			if r.LaunchTemplateOverrides != nil {
-				return nil, fmt.Errorf("queue %s, compute resource %s: LaunchTemplateOverrides are not supported yet", q.Name, r.Name)
-			}
-		}
-	}
 	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), admitted: map[admission]bool{}}
 	if b.official = p.OfficialAMI; b.official == "" {
 		b.official = f.OfficialAMI

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -402,6 +403,37 @@ func (s *Source) PlacementGroup(ctx context.Context, name string) (facts.Placeme
 		}
 		return facts.PlacementGroup{Name: name, Strategy: string(answer.PlacementGroups[0].Strategy)}, nil
 	})
+}
+
+// LaunchTemplate implements facts.Source.
+func (s *Source) LaunchTemplate(ctx context.Context, id string, version int) (facts.LaunchTemplate, error) {
+	number := strconv.Itoa(version)
+	return once(ctx, s, "launch template "+id+"/"+number, func() (facts.LaunchTemplate, error) {
+		answer, err := s.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id, Versions: []string{number}})
+		if err != nil {
+			return facts.LaunchTemplate{}, err
+		}
+		if len(answer.LaunchTemplateVersions) == 0 || answer.LaunchTemplateVersions[0].LaunchTemplateData == nil {
+			return facts.LaunchTemplate{}, none("InvalidLaunchTemplateId.VersionNotFound", "Launch template "+id+" has no version "+number)
+		}
+		return launchTemplate(answer.LaunchTemplateVersions[0].LaunchTemplateData), nil
+	})
+}
+
+func launchTemplate(d *types.ResponseLaunchTemplateData) (out facts.LaunchTemplate) {
+	for _, n := range d.NetworkInterfaces {
+		out.Interfaces = append(out.Interfaces, facts.TemplateInterface{
+			DeviceIndex: num(n.DeviceIndex), NetworkCardIndex: num(n.NetworkCardIndex), InterfaceType: aws.ToString(n.InterfaceType),
+			Subnet: aws.ToString(n.SubnetId), Groups: n.Groups, PublicIP: n.AssociatePublicIpAddress,
+		})
+	}
+	v := reflect.ValueOf(*d)
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; v.Type().Field(i).IsExported() && name != "NetworkInterfaces" && !v.Field(i).IsZero() {
+			out.Others = append(out.Others, name)
+		}
+	}
+	return out
 }
 
 // Reservation implements facts.Source.

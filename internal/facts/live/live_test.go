@@ -9,7 +9,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
 
 	"pcluster/internal/facts"
 	"pcluster/internal/facts/catalog"
@@ -76,6 +78,22 @@ func TestInstanceTypeKeepsWhatRulesNeed(t *testing.T) {
 	got := InstanceType(info)
 	if got.Architecture() != "x86_64" || got.VCPUs(false) != 96 || got.VCPUs(true) != 48 || got.MemoryInfo.SizeInMiB != 196608 || got.InstanceStorageInfo == nil {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestLaunchTemplateTellsInterfacesFromTheRest(t *testing.T) {
+	got := launchTemplate(&types.ResponseLaunchTemplateData{
+		KeyName: aws.String("k"),
+		NetworkInterfaces: []types.LaunchTemplateInstanceNetworkInterfaceSpecification{
+			{DeviceIndex: aws.Int32(1), NetworkCardIndex: aws.Int32(2), InterfaceType: aws.String("efa-only"), SubnetId: aws.String("subnet-1"), Groups: []string{"sg-1"}},
+		},
+	})
+	want := facts.LaunchTemplate{
+		Interfaces: []facts.TemplateInterface{{DeviceIndex: 1, NetworkCardIndex: 2, InterfaceType: "efa-only", Subnet: "subnet-1", Groups: []string{"sg-1"}}},
+		Others:     []string{"KeyName"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -68,7 +68,6 @@ var more = map[string][]any{
 // impossible are values, or whole keys, of which no template is made.
 var impossible = map[*regexp.Regexp]string{
 	regexp.MustCompile(`^Scheduling\.(AwsBatch|Scheduler=awsbatch)|^DevSettings\.AwsBatch`): "clusters of AWS Batch are not made yet",
-	regexp.MustCompile(`LaunchTemplateOverrides`):                                           "they are refused",
 	regexp.MustCompile(`^AdditionalPackages\.IntelSoftware\.IntelHpcPlatform=true`):         "no operating system that still exists has it",
 }
 
