@@ -63,7 +63,7 @@ func step(lines ...string) string {
 func TestMistakesAreFoundWithTheirPlace(t *testing.T) {
 	const good = "\n        action: Reboot"
 	for name, tt := range map[string]struct{ text, want string }{
-		"no YAML":                    {"a: [", "1:4 The component must be a valid YAML document"},
+		"no YAML":                    {"a: [", "1:1 The component must be a valid YAML document"},
 		"no mapping":                 {"- a", "it is a list"},
 		"empty":                      {"  \n", "cannot be empty"},
 		"no schema version":          {"phases: []", "1:1 the component has no schemaVersion"},

@@ -2,15 +2,15 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // A Document is a YAML document as the user wrote it, without implied values:
@@ -55,7 +55,8 @@ type Entry struct {
 	Key    string
 	KeyPos Pos
 	Value  *Node
-	merged bool // came with a merge key, so a plain key may repeat it
+	id     string // what no other key of the mapping may have
+	merged bool   // came with a merge key, so a plain key may repeat it
 }
 
 // Get returns the value of a key, or nil.
@@ -71,13 +72,16 @@ func (n *Node) Get(key string) *Node {
 	return nil
 }
 
-// reader turns goccy's syntax tree into a Document.
+// reader turns the library's tree into a Document. The library reads YAML as
+// libyaml does, of which PyYAML is the reader that files were written for; types
+// of scalars and duplicate keys are our business.
 type reader struct {
-	anchors map[string]*Node
-	open    map[string]bool // anchors whose value is being read
-	nodes   int             // read so far, with those behind aliases
-	full    bool            // more than maxNodes
-	found   Problems
+	anchored map[*yaml.Node]*Node
+	names    map[string]Pos      // of anchors
+	open     map[*yaml.Node]bool // anchored values that are being read
+	nodes    int                 // read so far, with those behind aliases
+	full     bool                // beyond one of the bounds
+	found    Problems
 }
 
 var iniSection = regexp.MustCompile(`(?m)^\s*\[[A-Za-z][\w .-]*\]\s*$`)
@@ -103,29 +107,22 @@ func readDocument(data []byte) (doc *Document, found Problems) {
 	}
 	looksLikeINI := func() bool { return iniSection.Match(data) && iniSetting.Match(data) }
 
-	file, err := parse(data)
+	body, second, err := parse(data)
 	if err != nil {
 		if looksLikeINI() {
 			return ini()
 		}
-		pos, message := syntaxError(err)
+		pos, message := syntaxError(data, err)
 		return malformed(pos, notYAML+" "+message, "")
 	}
-	var body ast.Node
-	for _, d := range file.Docs {
-		if d.Body == nil || isComment(d.Body) || d.Body.Type() == ast.DirectiveType {
-			continue
-		}
-		if body != nil {
-			return malformed(position(d.Body), notYAML+" There is more than one document in the file.", "remove what follows the line ---")
-		}
-		body = d.Body
+	if second != nil {
+		return malformed(placeOf(second), notYAML+" There is more than one document in the file.", "remove what follows the line ---")
 	}
-	if body == nil {
+	if body == nil || body.Kind == yaml.ScalarNode && body.Value == "" && body.Style == 0 {
 		return malformed(Pos{}, "configuration is required and cannot be empty", "")
 	}
-	r := &reader{anchors: map[string]*Node{}, open: map[string]bool{}}
-	root := r.read(body)
+	r := &reader{anchored: map[*yaml.Node]*Node{}, names: map[string]Pos{}, open: map[*yaml.Node]bool{}}
+	root := r.read(body, 0)
 	if _, bad := r.found.Malformed(); bad {
 		return nil, r.found
 	}
@@ -138,63 +135,79 @@ func readDocument(data []byte) (doc *Document, found Problems) {
 	return &Document{Root: root, at: map[string]Pos{}}, r.found
 }
 
-// parse guards the parser, which is not ours, against input that it can't take.
-func parse(data []byte) (file *ast.File, err error) {
+var yamlVersion = regexp.MustCompile(`^%YAML 1\.\d+`)
+
+// parse returns the first document of the text, nil for none, and the second if
+// there is one. It guards the parser, which is not ours, against input that it
+// can't take.
+func parse(data []byte) (first, second *yaml.Node, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the text has no structure that YAML knows (%v)", p)
 		}
 	}()
-	tokens := lexer.Tokenize(string(data))
-	if err := checkShape(tokens); err != nil {
-		return nil, err
+	// The library knows version 1.1 only, which is how it reads all files anyway.
+	if v := yamlVersion.FindIndex(data); v != nil {
+		data = append(append([]byte("%YAML 1.1"), bytes.Repeat([]byte(" "), v[1]-len("%YAML 1.1"))...), data[v[1]:]...)
 	}
-	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-}
-
-var goccyPlace = regexp.MustCompile(`^\[(\d+):(\d+)\] `)
-
-// syntaxError takes place and text out of a syntax error, whose own form has an
-// excerpt of the source below it.
-func syntaxError(err error) (Pos, string) {
-	var pos Pos
-	message, _, _ := strings.Cut(err.Error(), "\n")
-	if m := goccyPlace.FindStringSubmatch(message); m != nil {
-		pos.Line, _ = strconv.Atoi(m[1])
-		pos.Column, _ = strconv.Atoi(m[2])
-		message = message[len(m[0]):]
-	}
-	if pos.Line > 0 {
-		return pos, fmt.Sprintf("Line %d, column %d: %s", pos.Line, pos.Column, message)
-	}
-	return pos, message
-}
-
-func isComment(n ast.Node) bool {
-	return n.Type() == ast.CommentType || n.Type() == ast.CommentGroupType
-}
-
-// position returns where a node starts. The token of a mapping is its first
-// colon, so the first key stands in for it.
-func position(n ast.Node) Pos {
-	switch m := n.(type) {
-	case nil:
-		return Pos{}
-	case *ast.MappingNode:
-		if len(m.Values) > 0 {
-			return tokenPos(m.Values[0].Key.GetToken())
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	next := func() (*yaml.Node, error) {
+		var n yaml.Node
+		if err := d.Decode(&n); errors.Is(err, io.EOF) {
+			return nil, nil
+		} else if err != nil {
+			return nil, err
 		}
-	case *ast.MappingValueNode:
-		return tokenPos(m.Key.GetToken())
+		if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
+			return n.Content[0], nil
+		}
+		return &n, nil
 	}
-	return tokenPos(n.GetToken())
+	if first, err = next(); err != nil || first == nil {
+		return nil, nil, err
+	}
+	second, err = next()
+	return first, second, err
 }
 
-func tokenPos(t *token.Token) Pos {
-	if t == nil || t.Position == nil {
-		return Pos{}
+var (
+	libraryPlace  = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+)
+
+// syntaxError says where and what is wrong with the text. Of the place, the
+// library knows the line, except that it does not say "line 1"; the column is
+// where the line's text begins.
+func syntaxError(data []byte, err error) (Pos, string) {
+	message, _, _ := strings.Cut(err.Error(), "\n")
+	place := libraryPlace.FindStringSubmatch(message)
+	message = message[len(place[0]):]
+	if strings.HasPrefix(message, "exceeded max depth") {
+		return Pos{}, tooDeep
 	}
-	return Pos{Line: t.Position.Line, Column: t.Position.Column}
+	lines := bytes.Split(data, []byte("\n"))
+	if m := unknownAnchor.FindStringSubmatch(message); m != nil {
+		alias := regexp.MustCompile(`\*` + regexp.QuoteMeta(m[1]) + `(?:[^\w-]|$)`)
+		for i, line := range lines {
+			if at := alias.FindIndex(line); at != nil {
+				return Pos{i + 1, at[0] + 1}, fmt.Sprintf("No anchor &%s stands before the alias *%s.", m[1], m[1])
+			}
+		}
+	}
+	line, _ := strconv.Atoi(place[1])
+	line = max(1, min(line, len(lines)))
+	text := lines[line-1]
+	pos := Pos{Line: line, Column: len(text) - len(bytes.TrimLeft(text, " ")) + 1}
+	return pos, fmt.Sprintf("Line %d, column %d: %s", pos.Line, pos.Column, message)
+}
+
+// placeOf returns where a value starts: a mapping at its first key, also behind a
+// brace.
+func placeOf(n *yaml.Node) Pos {
+	if n.Kind == yaml.MappingNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	return Pos{Line: n.Line, Column: n.Column}
 }
 
 func (r *reader) malformed(pos Pos, format string, args ...any) *Node {
@@ -203,115 +216,123 @@ func (r *reader) malformed(pos Pos, format string, args ...any) *Node {
 	return &Node{Pos: pos}
 }
 
-func (r *reader) read(n ast.Node) *Node {
-	if r.full {
+var tooDeep = fmt.Sprintf("Sections and lists stand more than %d deep in one another.", maxDepth)
+
+// bound reports the first bound that the document is beyond; nothing is read
+// from there on.
+func (r *reader) bound(n *yaml.Node, format string, args ...any) *Node {
+	if !r.full {
+		r.full = true
+		r.malformed(placeOf(n), format, args...)
+	}
+	return &Node{Pos: placeOf(n)}
+}
+
+func (r *reader) read(n *yaml.Node, depth int) *Node {
+	switch {
+	case r.full:
 		return &Node{}
+	case depth > maxDepth:
+		return r.bound(n, "%s", tooDeep)
+	case len(n.Content) > maxItems && n.Kind == yaml.SequenceNode, len(n.Content) > 2*maxItems:
+		return r.bound(n, "A section or list has more than %d items.", maxItems)
 	}
 	before := r.nodes
 	r.nodes++
-	out := r.node(n)
+	out := r.node(n, depth)
 	if out.size == 0 { // else it is an alias's
 		out.size = r.nodes - before
 	}
-	if r.nodes > maxNodes && !r.full {
-		r.full = true
-		r.malformed(position(n), "It has more than %d values, counting those behind aliases as often as they are used.", maxNodes)
+	if r.nodes > maxNodes {
+		return r.bound(n, "It has more than %d values, counting those behind aliases as often as they are used.", maxNodes)
 	}
 	return out
 }
 
-func (r *reader) node(n ast.Node) *Node {
-	switch n := n.(type) {
-	case nil:
-		return &Node{}
-	case *ast.MappingNode:
-		return r.mapping(n, n.Values)
-	case *ast.MappingValueNode: // a mapping with one key
-		return r.mapping(n, []*ast.MappingValueNode{n})
-	case *ast.SequenceNode:
-		out := &Node{Kind: Sequence, Pos: position(n)}
-		for _, v := range n.Values {
-			out.Items = append(out.Items, r.read(v))
+func (r *reader) node(n *yaml.Node, depth int) *Node {
+	if n.Kind == yaml.AliasNode {
+		if r.open[n.Alias] {
+			return r.malformed(placeOf(n), "The alias *%s stands inside of what it refers to.", n.Value)
 		}
-		return out
-	case *ast.AnchorNode:
-		name := n.Name.GetToken().Value
-		r.open[name] = true
-		out := r.read(n.Value)
-		delete(r.open, name)
-		r.anchors[name] = out
-		return out
-	case *ast.AliasNode:
-		name := n.Value.GetToken().Value
-		if r.open[name] {
-			return r.malformed(position(n), "The alias *%s stands inside of what it refers to.", name)
-		}
-		target, ok := r.anchors[name]
-		if !ok {
-			return r.malformed(position(n), "No anchor &%s stands before the alias *%s.", name, name)
+		target := r.anchored[n.Alias]
+		if target == nil {
+			return r.malformed(placeOf(n), "No anchor &%s stands before the alias *%s.", n.Value, n.Value)
 		}
 		r.nodes += target.size
 		return target
-	case *ast.MappingKeyNode: // after a question mark
-		return r.read(n.Value)
-	case *ast.TagNode:
-		return r.tagged(n)
-	case *ast.LiteralNode:
-		return &Node{Kind: Text, Raw: n.Value.Value, Pos: position(n)}
-	case *ast.CommentGroupNode, *ast.CommentNode:
-		return &Node{Pos: position(n)}
-	case ast.ScalarNode:
-		return scalar(n.GetToken())
 	}
-	return r.malformed(position(n), "A %s can't stand here.", strings.ToLower(n.Type().String()))
-}
-
-// tagged reads a value with an explicit type.
-func (r *reader) tagged(n *ast.TagNode) *Node {
-	name := n.Start.Value
-	if n.Value == nil {
-		return r.malformed(position(n), "The tag %s has no value.", name)
-	}
-	v := r.read(n.Value)
-	switch name {
-	case "!!str":
-		if v.Kind < Mapping {
-			return &Node{Kind: Text, Raw: v.Raw, Pos: v.Pos}
+	if n.Anchor != "" {
+		if first, ok := r.names[n.Anchor]; ok {
+			return r.malformed(placeOf(n), "The anchor &%s is there already, in line %d.", n.Anchor, first.Line)
 		}
-	case "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq":
-		return &Node{Kind: resolve(v.Raw, v.Kind), Raw: v.Raw, Pos: v.Pos, Entries: v.Entries, Items: v.Items}
+		r.names[n.Anchor] = placeOf(n)
+		r.open[n] = true
+		defer delete(r.open, n)
 	}
-	return r.malformed(position(n), "The tag %s is not known here.", name)
+	out := r.plain(n, depth)
+	if n.Anchor != "" {
+		r.anchored[n] = out
+	}
+	return out
 }
 
-func resolve(raw string, k Kind) Kind {
-	if k >= Mapping {
-		return k
+// plain reads a value that is no alias.
+func (r *reader) plain(n *yaml.Node, depth int) *Node {
+	pos := placeOf(n)
+	tag := ""
+	if n.Style&yaml.TaggedStyle != 0 {
+		tag = n.ShortTag()
 	}
-	return plainKind(raw)
+	switch n.Kind {
+	case yaml.MappingNode:
+		if tag != "" && tag != "!!map" {
+			break
+		}
+		return r.mapping(n, depth)
+	case yaml.SequenceNode:
+		if tag != "" && tag != "!!seq" {
+			break
+		}
+		out := &Node{Kind: Sequence, Pos: pos}
+		for _, item := range n.Content {
+			out.Items = append(out.Items, r.read(item, depth+1))
+		}
+		return out
+	case yaml.ScalarNode:
+		const quoted = yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
+		switch tag {
+		case "":
+			if n.Style&quoted != 0 {
+				return &Node{Kind: Text, Raw: n.Value, Pos: pos}
+			}
+			return &Node{Kind: plainKind(n.Value), Raw: n.Value, Pos: pos}
+		case "!!str", "!":
+			return &Node{Kind: Text, Raw: n.Value, Pos: pos}
+		case "!!int", "!!float", "!!bool", "!!null":
+			return &Node{Kind: plainKind(n.Value), Raw: n.Value, Pos: pos}
+		}
+	}
+	return r.malformed(pos, "The tag %s is not known here.", tag)
 }
 
-func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
-	out := &Node{Kind: Mapping, Pos: position(n)}
+func (r *reader) mapping(n *yaml.Node, depth int) *Node {
+	out := &Node{Kind: Mapping, Pos: placeOf(n)}
 	at := map[string]int{} // index of each key
-	for _, v := range values {
-		if v.Key.IsMergeKey() {
-			r.merge(out, at, r.read(v.Value))
+	for i := 0; i+1 < len(n.Content) && !r.full; i += 2 {
+		name, val := n.Content[i], n.Content[i+1]
+		pos := placeOf(name)
+		if name.Kind == yaml.ScalarNode && name.Value == "<<" && name.Style == 0 {
+			r.merge(out, at, r.read(val, depth+1))
 			continue
 		}
-		pos := position(v.Key)
-		k := r.read(v.Key)
+		k := r.read(name, depth+1)
 		if k.Kind >= Mapping {
 			r.malformed(pos, "A key has to be text.")
 			continue
 		}
-		value := r.read(v.Value)
-		if value.Kind == Null && value.Pos == (Pos{}) {
-			value.Pos = pos
-		}
-		entry := Entry{Key: k.Raw, KeyPos: pos, Value: value}
-		if i, ok := at[k.Raw]; !ok {
-			at[k.Raw] = len(out.Entries)
+		entry := Entry{Key: k.Raw, KeyPos: pos, Value: r.read(val, depth+1), id: identity(k)}
+		if i, ok := at[identity(k)]; !ok {
+			at[identity(k)] = len(out.Entries)
 			out.Entries = append(out.Entries, entry)
 		} else if out.Entries[i].merged {
 			out.Entries[i] = entry
@@ -322,13 +343,28 @@ func (r *reader) mapping(n ast.Node, values []*ast.MappingValueNode) *Node {
 	return out
 }
 
+// identity tells keys apart as values do: yes and true are one key, and so are 1
+// and 01, but not "1".
+func identity(k *Node) string {
+	switch k.Kind {
+	case Null:
+		return "null"
+	case Bool:
+		return fmt.Sprint("bool ", yamlBools[k.Raw])
+	case Int, Float:
+		v, _ := number(k.Raw)
+		return fmt.Sprint("number ", v)
+	}
+	return "text " + k.Raw
+}
+
 // merge adds the keys of a mapping, or of a list of mappings, that are not there yet.
 func (r *reader) merge(into *Node, at map[string]int, from *Node) {
 	switch from.Kind {
 	case Mapping:
 		for _, e := range from.Entries {
-			if _, ok := at[e.Key]; !ok {
-				at[e.Key] = len(into.Entries)
+			if _, ok := at[e.id]; !ok {
+				at[e.id] = len(into.Entries)
 				e.merged = true
 				into.Entries = append(into.Entries, e)
 			}
@@ -355,18 +391,10 @@ func (n *Node) index(key string) int {
 	return -1
 }
 
-func scalar(t *token.Token) *Node {
-	out := &Node{Kind: Text, Raw: t.Value, Pos: tokenPos(t)}
-	if t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType {
-		out.Kind = plainKind(t.Value)
-	}
-	return out
-}
-
 // Types of plain scalars in YAML 1.1, as far as its common readers know them.
 var (
 	plainInt       = regexp.MustCompile(`^[-+]?(0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+|[1-9][0-9_]*(:[0-5]?[0-9])+)$`)
-	plainFloat     = regexp.MustCompile(`^([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?|[-+]?\.[0-9][0-9_]*([eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$`)
+	plainFloat     = regexp.MustCompile(`^([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?|\.[0-9][0-9_]*([eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$`)
 	plainTimestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\d$|^\d{4}-\d\d?-\d\d?([Tt]|[ \t]+)\d\d?:\d\d:\d\d(\.\d*)?([ \t]*(Z|[-+]\d\d?(:\d\d)?))?$`)
 )
 
@@ -406,6 +434,12 @@ func number(raw string) (float64, bool) {
 			sign = -1
 		}
 		s = s[1:]
+	}
+	switch strings.ToLower(s) {
+	case ".inf":
+		return math.Inf(int(sign)), true
+	case ".nan":
+		return math.NaN(), true
 	}
 	if strings.Contains(s, ":") {
 		total := 0.0
