@@ -226,7 +226,8 @@ func (run *Run) phase(ctx context.Context, phase *Phase, p *PhaseResult, d *Docu
 	return nil
 }
 
-// step runs one step, with all its attempts. Its error ends the run for now.
+// step runs one step, with all its attempts. An error ends the run, which may go
+// on later, as after a restart of the machine.
 func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, phase string, r *Result) error {
 	run.logf("Step %s", step.Name)
 	at := s.Progress
