@@ -14,6 +14,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"pcluster/internal/sandbox/fault"
 )
 
 // ErrDown is returned by a [Client] when no daemon answers.
@@ -83,6 +85,43 @@ func (c *Client) Adopt(ctx context.Context, name string, file []byte) (Adoption,
 // the limit. More get InsufficientInstanceCapacity.
 func (c *Client) SetCapacity(ctx context.Context, instanceType string, n int) error {
 	return c.do(ctx, "POST", "/capacity", url.Values{"type": {instanceType}, "n": {fmt.Sprint(n)}}, nil, nil)
+}
+
+// Break begins a fault, and returns it with its ID.
+func (c *Client) Break(ctx context.Context, f fault.Fault) (fault.Fault, error) {
+	body, err := json.Marshal(f)
+	if err != nil {
+		return f, err
+	}
+	return f, c.do(ctx, "POST", "/faults", nil, body, &f)
+}
+
+// Cut breaks the connection between an instance and another, or, without another,
+// between it and all the world.
+func (c *Client) Cut(ctx context.Context, instance, other string) error {
+	return c.do(ctx, "POST", "/faults/cut", url.Values{"instance": {instance}, "other": {other}}, nil, nil)
+}
+
+// Kill takes the power of an instance's machine away.
+func (c *Client) Kill(ctx context.Context, instance string) error {
+	return c.do(ctx, "POST", "/faults/kill", url.Values{"instance": {instance}}, nil, nil)
+}
+
+// Interrupt gives a spot instance notice of its end.
+func (c *Client) Interrupt(ctx context.Context, instance string, notice time.Duration) error {
+	return c.do(ctx, "POST", "/faults/interrupt", url.Values{"instance": {instance}, "notice": {notice.String()}}, nil, nil)
+}
+
+// Faults lists what is broken.
+func (c *Client) Faults(ctx context.Context) (Faults, error) {
+	var f Faults
+	return f, c.do(ctx, "GET", "/faults", nil, nil, &f)
+}
+
+// Mend ends all faults, and says how many.
+func (c *Client) Mend(ctx context.Context) (int, error) {
+	var out struct{ Ended int }
+	return out.Ended, c.do(ctx, "DELETE", "/faults", nil, nil, &out)
 }
 
 // Down stops all machines, keeps the state, and ends the daemon.

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"pcluster/internal/sandbox/fault"
 )
 
 // An order ends the daemon.
@@ -48,6 +50,7 @@ func (r *Region) control(orders chan<- orderRequest) http.Handler {
 		}
 		answer(w, struct{}{}, err)
 	})
+	r.faultOrders(mux)
 	end := func(o order) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			done := make(chan error, 1)
@@ -128,4 +131,37 @@ func closeWrite(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
+}
+
+// faultOrders are those that break something, and mend it.
+func (r *Region) faultOrders(mux *http.ServeMux) {
+	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, req *http.Request) {
+		var f fault.Fault
+		err := json.NewDecoder(http.MaxBytesReader(w, req.Body, 1<<16)).Decode(&f)
+		if err == nil {
+			err = r.knows(f)
+		}
+		if err == nil {
+			f, err = r.faults.set.Add(f)
+		}
+		answer(w, f, err)
+	})
+	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { answer(w, r.listFaults(), nil) })
+	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, req *http.Request) {
+		n, err := r.mend(req.Context())
+		answer(w, struct{ Ended int }{n}, err)
+	})
+	mux.HandleFunc("POST /faults/cut", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, struct{}{}, r.cut(req.Context(), Cut{req.FormValue("instance"), req.FormValue("other")}))
+	})
+	mux.HandleFunc("POST /faults/kill", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, struct{}{}, r.kill(req.Context(), req.FormValue("instance")))
+	})
+	mux.HandleFunc("POST /faults/interrupt", func(w http.ResponseWriter, req *http.Request) {
+		notice, err := time.ParseDuration(req.FormValue("notice"))
+		if err == nil {
+			err = r.ec2.Interrupt(req.Context(), req.FormValue("instance"), notice)
+		}
+		answer(w, struct{}{}, err)
+	})
 }

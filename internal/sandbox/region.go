@@ -92,7 +92,8 @@ type Region struct {
 	sns     *sns.Service
 	builder *imagebuilder.Service
 
-	exits chan machine.Exit
+	exits  chan machine.Exit
+	faults faults
 }
 
 type identityRow struct{ Region, Account string }
@@ -124,7 +125,8 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 	if err := r.openNetwork(ctx); err != nil {
 		return nil, err
 	}
-	return r, r.openServices(ground{r.machines, r.net})
+	machines := &faultyMachines{Machines: r.machines, faults: &r.faults.set, exited: func(e machine.Exit) { r.exits <- e }}
+	return r, r.openServices(ground{machines, r.net})
 }
 
 func newRegion(home Home, settings Settings, log *slog.Logger) *Region {
@@ -147,6 +149,9 @@ func (r *Region) openIdentity() (err error) {
 func (r *Region) openNetwork(ctx context.Context) (err error) {
 	if r.net, err = vpc.Up(ctx, vpc.Config{Name: r.home.Namespace(), Dir: r.home.path("network"), Identity: r.identity}); err != nil {
 		return fmt.Errorf("region's network: %w", err)
+	}
+	if err := r.net.SetCuts(nil); err != nil { // those of an earlier daemon
+		return err
 	}
 	r.machines, err = machine.New(machine.Config{
 		Name: r.home.Namespace(), Dir: r.home.path("machines"), Network: r.net,
@@ -324,6 +329,9 @@ func (r *Region) awsEndpoint() (*wire.Endpoint, error) {
 	}
 	return &wire.Endpoint{
 		Auth: r.iam, Services: handlers, S3: r.s3, Signals: r.cfn.SignalHandler(), Log: r.log, Region: r.identity.Name,
+		Intercept: func(ctx context.Context, _ wire.Caller, service, operation string) error {
+			return r.faults.set.Call(ctx, service, operation)
+		},
 	}, nil
 }
 

@@ -53,7 +53,7 @@ production cluster file runs here unmodified.
 	}
 	cmd.AddCommand(
 		newUp(region), newDown(region), newStatus(region), newEnv(region), newAdopt(region),
-		newDestroy(region), newCapacity(region), newImportImage(region), newExec(region), newConnect(region), newDaemon(region),
+		newDestroy(region), newCapacity(region), newFault(region), newImportImage(region), newExec(region), newConnect(region), newDaemon(region),
 	)
 	return cmd
 }

@@ -165,6 +165,34 @@ func TestSecurityGroupsDecideWhatPasses(t *testing.T) {
 	a.mustTimeOut(t, "10.0.1.6:80")
 }
 
+func TestCutsBreakConnectionsOfBothDirections(t *testing.T) {
+	n := newNetwork(t)
+	a, b, c := newHost(t, n, "10.0.1.5"), newHost(t, n, "10.0.1.6"), newHost(t, n, "10.0.1.7")
+	all := Rule{Protocol: "-1", CIDR: netip.MustParsePrefix("0.0.0.0/0")}
+	if err := n.SetGroups([]Group{{ID: "sg-1", Members: []netip.Addr{a.Addr, b.Addr, c.Addr}, Ingress: []Rule{all}, Egress: []Rule{all}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*host{a, b, c} {
+		h.serve(t, 80)
+	}
+	a.mustCall(t, "10.0.1.6:80", "10.0.1.5")
+	if err := n.SetCuts([]Cut{{Addr: a.Addr, Other: b.Addr}}); err != nil {
+		t.Fatal(err)
+	}
+	a.mustTimeOut(t, "10.0.1.6:80")
+	b.mustTimeOut(t, "10.0.1.5:80")
+	c.mustCall(t, "10.0.1.5:80", "10.0.1.7")
+	if err := n.SetCuts([]Cut{{Addr: a.Addr}}); err != nil {
+		t.Fatal(err)
+	}
+	c.mustTimeOut(t, "10.0.1.5:80")
+	b.mustCall(t, "10.0.1.7:80", "10.0.1.6")
+	if err := n.SetCuts(nil); err != nil {
+		t.Fatal(err)
+	}
+	a.mustCall(t, "10.0.1.6:80", "10.0.1.5")
+}
+
 func TestPublicAddresses(t *testing.T) {
 	n := newNetwork(t)
 	a, b := newHost(t, n, "10.0.1.5"), newHost(t, n, "10.0.1.6")

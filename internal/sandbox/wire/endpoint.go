@@ -48,8 +48,8 @@ type Endpoint struct {
 	Observe func(Call)
 
 	// Intercept, if set, is asked before each operation of a [Service]; an error
-	// becomes the answer. Faults such as throttling enter here.
-	Intercept func(c Caller, service, operation string) error
+	// becomes the answer, and it may take its time. Faults such as throttling enter here.
+	Intercept func(ctx context.Context, c Caller, service, operation string) error
 
 	// Now is the clock of signature checks; nil means time.Now.
 	Now func() time.Time
@@ -146,7 +146,10 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, call *Call) {
 		return
 	}
 	if e.Intercept != nil {
-		intercept := func(operation string) error { return e.Intercept(call.Caller, call.Service, operation) }
+		ctx := r.Context()
+		intercept := func(operation string) error {
+			return e.Intercept(ctx, call.Caller, call.Service, operation)
+		}
 		r = r.WithContext(context.WithValue(r.Context(), interceptKey{}, intercept))
 	}
 	h.ServeHTTP(w, r)
