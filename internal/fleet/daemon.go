@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -78,12 +79,14 @@ type Daemon struct {
 	StateFile    string
 	Socket       string // of the programs that slurmctld starts
 	SocketGroup  string // group that may use it
-	Log          *slog.Logger
-	ResumeLog    *slog.Logger // of slurmctld's requests for nodes; nil: Log
-	SuspendLog   *slog.Logger // of nodes that it gives up; nil: Log
-	Events       *EventLog    // may be nil
-	Consoles     io.Writer    // gets the console output of instances that failed to start; may be nil
-	Now          func() time.Time
+	// Listen opens what programs speak to; nil: the socket.
+	Listen     func(context.Context) (net.Listener, error)
+	Log        *slog.Logger
+	ResumeLog  *slog.Logger // of slurmctld's requests for nodes; nil: Log
+	SuspendLog *slog.Logger // of nodes that it gives up; nil: Log
+	Events     *EventLog    // may be nil
+	Consoles   io.Writer    // gets the console output of instances that failed to start; may be nil
+	Now        func() time.Time
 
 	policy    Policy
 	mem       Memory
@@ -130,7 +133,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.Log.Error("memory of the fleet is lost", "error", err)
 		d.mem = NewMemory(d.Now())
 	}
-	listener, err := d.listen(ctx)
+	if d.Listen == nil {
+		d.Listen = d.listen
+	}
+	listener, err := d.Listen(ctx)
 	if err != nil {
 		return err
 	}
