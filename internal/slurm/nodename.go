@@ -2,8 +2,8 @@ package slurm
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Kinds of nodes: the first MinCount of a compute resource always run, the rest
@@ -21,21 +21,27 @@ type NodeName struct {
 	Index    int // from 1, counted apart for static and dynamic nodes
 }
 
-// nodeNamePattern splits at the last -st- or -dy- that leaves a name on both sides.
-var nodeNamePattern = regexp.MustCompile(`^([a-z0-9\-]+)-(st|dy)-([a-z0-9\-]+)-(\d+)$`)
-
-// ParseNodeName takes a name apart. It reports false for names that are not ours,
-// such as nodes that users add to slurm.conf.
+// ParseNodeName takes a name apart, at the last -st- or -dy- that leaves a name on
+// both sides. It reports false for names that are not ours, such as nodes that users
+// add to slurm.conf.
 func ParseNodeName(name string) (NodeName, bool) {
-	m := nodeNamePattern.FindStringSubmatch(name)
-	if m == nil {
+	end := strings.LastIndexByte(name, '-')
+	if end < 0 {
 		return NodeName{}, false
 	}
-	n, err := strconv.Atoi(m[4])
-	if err != nil {
+	index, err := strconv.ParseUint(name[end+1:], 10, 31)
+	rest := name[:end]
+	mark := max(strings.LastIndex(rest, "-"+static+"-"), strings.LastIndex(rest, "-"+dynamic+"-"))
+	if err != nil || mark < 1 || mark+len("-st-") == len(rest) || strings.ContainsFunc(rest, notInNames) {
 		return NodeName{}, false
 	}
-	return NodeName{Queue: m[1], Resource: m[3], Static: m[2] == static, Index: n}, true
+	return NodeName{
+		Queue: rest[:mark], Resource: rest[mark+len("-st-"):], Static: rest[mark+1:mark+3] == static, Index: int(index),
+	}, true
+}
+
+func notInNames(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
 }
 
 // String returns the name as Slurm knows it.
