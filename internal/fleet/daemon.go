@@ -28,6 +28,7 @@ type Scheduler interface {
 	CommentJobs(ctx context.Context, note string, ids ...string) error
 	JobsOn(ctx context.Context, hostlist string) (ids []string, err error)
 	StartJobs(ctx context.Context, after time.Duration, ids ...string) error
+	RequeueJobs(ctx context.Context, ids ...string) error
 }
 
 // A Cloud is where instances come from; *EC2 is one.
@@ -35,6 +36,8 @@ type Cloud interface {
 	Launch(context.Context, Launch) Outcome
 	Instances(context.Context) ([]Instance, error)
 	Terminate(ctx context.Context, ids []string) error
+	// Health returns what is wrong with instances, also with those of others.
+	Health(context.Context) ([]Ailment, error)
 	// Console returns what an instance has printed, as far as it is known.
 	Console(ctx context.Context, id string) (string, error)
 }
@@ -51,15 +54,8 @@ type StatusStore interface {
 	Change(ctx context.Context, change StatusChange, now time.Time) (bool, error)
 }
 
-// How often the daemon looks by itself. Whatever matters to a job that waits is told
-// to it, so these only bound how long a surprise goes unnoticed.
 const (
-	slurmInterval     = 5 * time.Second
-	busyEC2Interval   = 10 * time.Second // while there are instances
-	idleEC2Interval   = time.Minute
-	maxEC2Interval    = 2 * time.Minute // when EC2 refuses to answer
-	statusInterval    = 3 * time.Second
-	transitionPause   = 2 * time.Second // while the fleet starts or stops
+	transitionPause   = 2 * time.Second // between looks while the fleet starts or stops
 	callTimeout       = time.Minute
 	launchTimeout     = 10 * time.Minute
 	concurrentActions = 16
@@ -80,13 +76,15 @@ type Daemon struct {
 	Socket       string // of the programs that slurmctld starts
 	SocketGroup  string // group that may use it
 	// Listen opens what programs speak to; nil: the socket.
-	Listen     func(context.Context) (net.Listener, error)
-	Log        *slog.Logger
-	ResumeLog  *slog.Logger // of slurmctld's requests for nodes; nil: Log
-	SuspendLog *slog.Logger // of nodes that it gives up; nil: Log
-	Events     *EventLog    // may be nil
-	Consoles   io.Writer    // gets the console output of instances that failed to start; may be nil
-	Now        func() time.Time
+	Listen func(context.Context) (net.Listener, error)
+	// ReportAddress is where compute nodes report; empty: nowhere.
+	ReportAddress string
+	Log           *slog.Logger
+	ResumeLog     *slog.Logger // of slurmctld's requests for nodes; nil: Log
+	SuspendLog    *slog.Logger // of nodes that it gives up; nil: Log
+	Events        *EventLog    // may be nil
+	Consoles      io.Writer    // gets the console output of instances that failed to start; may be nil
+	Now           func() time.Time
 
 	policy    Policy
 	mem       Memory
@@ -96,11 +94,14 @@ type Daemon struct {
 	actions   chan struct{} // a semaphore
 	running   sync.WaitGroup
 	waiters   waiters
+	reports   reports
 	inspected sync.Map // compute resource to when a console of it was last asked for
 	lookNow   chan struct{}
 	current   sync.Map // node to instance, of assignments that still hold
 	statusNow chan struct{}
-	underWay  atomic.Bool // launches or terminations
+	healthNow chan struct{}
+	ailing    atomic.Bool // a node has a warning; a hint like inMotion
+	inMotion  atomic.Bool // see Memory.inMotion; a hint for loops beside the one that has the memory
 }
 
 // Run keeps the fleet until the context ends. Actions that are under way then are
@@ -120,7 +121,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.actions = make(chan struct{}, concurrentActions)
 	d.lookNow = make(chan struct{}, 1)
 	d.statusNow = make(chan struct{}, 1)
-	d.waiters.scheduler, d.waiters.log = d.Scheduler, d.Log
+	d.healthNow = make(chan struct{}, 1)
+	d.waiters.scheduler, d.waiters.log, d.waiters.slurmctld.what = d.Scheduler, d.Log, "slurmctld, about nodes that jobs wait for,"
 	var err error
 	if d.policy, err = d.Policy(); err != nil {
 		return fmt.Errorf("policy of the fleet: %w", err)
@@ -142,11 +144,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.Log.Info("fleet daemon started", "nodes with instances", len(d.mem.Assigned), "launches under way", len(d.mem.Launches))
 
+	d.reports.cluster, d.reports.now, d.reports.since = d.policy.Cluster, d.Now, d.Now()
+	d.reports.announce(d.policy.answer())
+	nodes := d.listenForReports(ctx)
+
 	g, ctx := errgroup.WithContext(ctx)
+	if nodes != nil {
+		g.Go(func() error { return d.hear(ctx, nodes) })
+	}
 	g.Go(func() error { return d.serve(ctx, listener) })
 	g.Go(func() error { d.talkToSlurm(ctx); return nil })
 	g.Go(func() error { d.watch(ctx); return nil })
 	g.Go(func() error { d.watchStatus(ctx); return nil })
+	g.Go(func() error { d.watchHealth(ctx); return nil })
 	g.Go(func() error { d.waiters.run(ctx); return nil })
 	g.Go(func() error { d.decide(ctx); return nil })
 	err = g.Wait()
@@ -196,6 +206,7 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 			d.Log.Warn("the fleet's configuration can't be read; the old one goes on", "error", err)
 		} else {
 			d.policy = policy
+			d.reports.announce(policy.answer())
 		}
 	}
 	do, next := Plan(seen, d.mem, d.policy, d.Now())
@@ -210,7 +221,8 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 		time.AfterFunc(transitionPause, d.hurry) // somebody waits for it
 	}
 	d.mem = next
-	d.underWay.Store(len(next.Launches)+len(next.Ending)+len(next.Assigned) > 0)
+	d.inMotion.Store(next.inMotion())
+	d.ailing.Store(len(next.Warnings) > 0)
 	d.act(ctx, do, err)
 }
 
@@ -227,6 +239,9 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 		}
 		d.begin(ctx, func(ctx context.Context) { d.launch(ctx, l) })
 	}
+	if do.Look {
+		d.hurry()
+	}
 	for _, a := range do.Assign {
 		d.current.Store(a.Node, a.Instance)
 	}
@@ -240,7 +255,7 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 	if do.Status != nil {
 		d.begin(ctx, func(ctx context.Context) { d.changeStatus(ctx, *do.Status) })
 	}
-	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Notes) > 0 {
+	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Notes) > 0 || len(do.Requeue) > 0 {
 		d.inSlurm(ctx, func(ctx context.Context) { d.update(ctx, do) })
 	}
 	if len(do.Failed) > 0 {
@@ -379,6 +394,19 @@ func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []string
 	})
 }
 
+// requeue sends the jobs of nodes back to the queue, before they lose their nodes.
+// Those that must not be requeued go on for as long as they can.
+func (d *Daemon) requeue(ctx context.Context, nodes []string) {
+	jobs, err := d.Scheduler.JobsOn(ctx, slurm.Compress(nodes))
+	if err == nil && len(jobs) > 0 {
+		err = d.Scheduler.RequeueJobs(ctx, jobs...)
+		d.restart(ctx, restartLost, jobs)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.Log.Warn("jobs of nodes that will be gone soon", "nodes", slurm.Compress(nodes), "error", err)
+	}
+}
+
 // persist tries again what fails, a few times, with pauses.
 func persist(ctx context.Context, f func() error) error {
 	for attempt := 1; ; attempt++ {
@@ -445,6 +473,9 @@ func (d *Daemon) update(ctx context.Context, do Actions) {
 		if len(losing[i]) > 0 {
 			d.restart(ctx, r.After, losing[i])
 		}
+	}
+	if len(do.Requeue) > 0 {
+		d.requeue(ctx, do.Requeue)
 	}
 	byState := make(map[string][]string)
 	for _, p := range do.Partitions {

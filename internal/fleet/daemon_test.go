@@ -69,6 +69,8 @@ func (f *fakeSlurm) StartJobs(_ context.Context, after time.Duration, ids ...str
 	return nil
 }
 
+func (f *fakeSlurm) RequeueJobs(context.Context, ...string) error { return nil }
+
 func (f *fakeSlurm) set(node string, state slurm.State) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -168,6 +170,8 @@ func (f *fakeCloud) Terminate(_ context.Context, ids []string) error {
 	}
 	return nil
 }
+
+func (f *fakeCloud) Health(context.Context) ([]Ailment, error) { return nil, nil }
 
 func (f *fakeCloud) Console(_ context.Context, id string) (string, error) {
 	return "Welcome\ncloud-init[20]: boot failed: no such volume on " + id + "\nPowering off.\n", nil

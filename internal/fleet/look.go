@@ -9,12 +9,13 @@ import (
 )
 
 // look compares what Slurm and EC2 have with what should be.
-func (p *planner) look(view *SlurmView, ec2 *EC2View) {
+func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	maps.DeleteFunc(p.mem.Touched, func(_ string, at time.Time) bool { return at.Before(view.At) })
 	p.registered(view)
 	if ec2 != nil {
 		p.instances(ec2)
 	}
+	p.hearNodes(nodes)
 	switch {
 	case p.mem.Status.stopped():
 		p.stopFleet(view, ec2)
@@ -23,6 +24,7 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View) {
 		p.startFleet(view)
 	}
 	p.capacityReturns()
+	p.forgetWarnings()
 	todo := sorting{byState: make(map[string][]string)}
 	for i := range view.Nodes {
 		n := &view.Nodes[i]
@@ -32,10 +34,7 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View) {
 	}
 	p.missed(view, &todo)
 	p.update(slurm.NodeUpdate{Nodes: todo.off, State: slurm.StatePowerDownForce})
-	for _, reason := range sortedKeys(todo.byState) {
-		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
-	}
-	p.replaceLost(todo.lost)
+	p.giveUp(&todo)
 	p.update(slurm.NodeUpdate{Nodes: todo.on, State: slurm.StatePowerUp})
 	if ec2 != nil {
 		p.orphans(ec2)
@@ -80,6 +79,9 @@ func (p *planner) isTouched(node string, view *SlurmView) bool {
 // node decides about one node.
 func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View, todo *sorting) {
 	if p.isTouched(n.Name, view) || n.State.Has("MAINTENANCE", "MAINT") {
+		return
+	}
+	if p.heed(n, todo) {
 		return
 	}
 	a, assigned := p.mem.Assigned[n.Name]
@@ -306,6 +308,11 @@ func (p *planner) instances(view *EC2View) {
 		}
 		p.lose(node, "instance "+a.Instance+" "+state, &todo)
 	}
+	p.giveUp(&todo)
+}
+
+// giveUp sets nodes down, and replaces those that are lost.
+func (p *planner) giveUp(todo *sorting) {
 	for _, reason := range sortedKeys(todo.byState) {
 		p.update(slurm.NodeUpdate{Nodes: todo.byState[reason], State: slurm.StateDown, Reason: reason})
 	}

@@ -28,6 +28,8 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 	p.takeOutcomes(seen.Outcomes)
 	p.naming(seen.Named, seen.NamingFailed)
 	p.setStatus(seen.Status)
+	p.ail(seen.Health)
+	p.said(seen.Said)
 	for _, node := range seen.Suspended {
 		p.suspend(node)
 	}
@@ -36,7 +38,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 		p.resume(r)
 	}
 	if seen.Slurm != nil {
-		p.look(seen.Slurm, seen.EC2)
+		p.look(seen.Slurm, seen.EC2, seen.Nodes)
 	}
 	p.settle()
 	// An assignment to be repeated may just have turned out to be over.

@@ -29,6 +29,17 @@ type Policy struct {
 	KeepDown             bool          // leave nodes that are down alone
 	MissedRequestTimeout time.Duration // after which a node that powers up is launched without having been asked for
 	MissingTimeout       time.Duration // for which EC2 may not know a new instance
+
+	IgnoreChecks  bool          // EC2's status checks don't matter
+	IgnoreEvents  bool          // nor do events that AWS has scheduled
+	HealthTimeout time.Duration // for which a status check may fail
+	HealthGrace   time.Duration // after the start of slurmd, in which health does not matter
+
+	Reporting   map[string]bool // queues whose nodes certainly reach the head node to report
+	FirstReport time.Duration   // after which a node that never reported won't boot; 0: it may
+	Progress    time.Duration   // for which a boot may stand still; 0: for ever
+	Patience    time.Duration   // for which nodes without jobs wait for a head node that is gone
+	NodesStay   bool            // they wait for ever
 }
 
 // DefaultPolicy returns the policy of a cluster whose users changed nothing.
@@ -41,6 +52,11 @@ func DefaultPolicy() Policy {
 		ProtectedFailures:    10,
 		MissedRequestTimeout: 5 * time.Second,
 		MissingTimeout:       time.Minute,
+		HealthTimeout:        3 * time.Minute,
+		HealthGrace:          3 * time.Minute,
+		FirstReport:          10 * time.Minute,
+		Progress:             5 * time.Minute,
+		Patience:             10 * time.Minute,
 	}
 }
 
@@ -145,6 +161,9 @@ type Memory struct {
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
 	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
 
+	Warnings map[string]Warning `json:"warnings,omitempty"` // by node
+	Heard    map[string]bool    `json:"heard,omitempty"`    // queue/resource of which a node ever reported
+
 	Status Status `json:"status,omitempty"` // of the fleet, as last known
 }
 
@@ -163,6 +182,8 @@ func (m Memory) clone() Memory {
 	m.Failures = cloneMap(m.Failures)
 	m.Unclaimed = cloneMap(m.Unclaimed)
 	m.Touched = cloneMap(m.Touched)
+	m.Warnings = cloneMap(m.Warnings)
+	m.Heard = cloneMap(m.Heard)
 	return m
 }
 
@@ -189,7 +210,10 @@ type Observed struct {
 
 	Slurm  *SlurmView
 	EC2    *EC2View // only together with a SlurmView that is younger
-	Status Status   // of the fleet, read from where users request changes
+	Health *HealthView
+	Said   []Presence // what nodes have just said, or that they don't say anything any more
+	Nodes  *NodesView // all that they said; only together with a SlurmView
+	Status Status     // of the fleet, read from where users request changes
 }
 
 // A SlurmView is a look at Slurm.
@@ -214,6 +238,8 @@ type Actions struct {
 	Terminate  []string     // instances
 	Nodes      []slurm.NodeUpdate
 	Restart    []Restart // together with Nodes
+	Look       bool      // at Slurm and EC2, now
+	Requeue    []string  // nodes whose jobs are to go back to the queue
 	Partitions []PartitionUpdate
 	Notes      []JobNote
 	Failed     []NodeFailure // for the event log

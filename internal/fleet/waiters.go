@@ -19,9 +19,12 @@ type waiters struct {
 	scheduler Scheduler
 	log       *slog.Logger
 
-	mu      sync.Mutex
-	waiting map[*waiter]struct{}
-	arrived chan struct{}
+	slurmctld trouble // only for the goroutine that looks
+
+	mu       sync.Mutex
+	waiting  map[*waiter]struct{}
+	arrived  chan struct{}
+	expected time.Time // until when nodes are likely to register any moment
 }
 
 type waiter struct {
@@ -34,7 +37,9 @@ type waiter struct {
 
 // Intervals of looks at the nodes that programs wait for.
 const (
-	waitInterval = 200 * time.Millisecond
+	waitInterval   = 200 * time.Millisecond
+	expectInterval = 40 * time.Millisecond // when a node has said that its slurmd starts
+	expectFor      = 10 * time.Second
 	// unstarted is for how long a node may look as if it had not been told to start:
 	// slurmctld runs its prolog before it powers nodes up.
 	unstarted = 15 * time.Second
@@ -53,10 +58,7 @@ func (w *waiters) wait(ctx context.Context, conn net.Conn, job string, nodes []s
 	}
 	w.waiting[me] = struct{}{}
 	w.mu.Unlock()
-	select {
-	case w.arrivals() <- struct{}{}:
-	default:
-	}
+	nudge(w.arrivals())
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -93,12 +95,35 @@ func (w *waiters) run(ctx context.Context) {
 			}
 		}
 		w.look(ctx)
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, expectInterval, nil) || !w.expecting() && !sleep(ctx, waitInterval-expectInterval, w.arrivals()) {
 			return
-		case <-time.After(waitInterval):
 		}
 	}
+}
+
+// sleep waits for a time, or until it is woken. It reports false when the context ends.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+	case <-wake:
+	}
+	return true
+}
+
+// expect has the nodes be looked at more often for a while.
+func (w *waiters) expect() {
+	w.mu.Lock()
+	w.expected = time.Now().Add(expectFor)
+	w.mu.Unlock()
+	nudge(w.arrivals())
+}
+
+func (w *waiters) expecting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Before(w.expected)
 }
 
 func (w *waiters) snapshot() []*waiter {
@@ -123,10 +148,10 @@ func (w *waiters) look(ctx context.Context) {
 		return
 	}
 	nodes, err := w.scheduler.Nodes(ctx, slurm.Compress(sortedKeys(names)))
-	if err != nil {
-		if ctx.Err() == nil {
-			w.log.Warn("nodes of jobs that wait", "error", err)
-		}
+	if ctx.Err() != nil {
+		return
+	}
+	if w.slurmctld.met(w.log, time.Now(), err); err != nil {
 		return
 	}
 	states := make(map[string]slurm.State, len(nodes))

@@ -28,6 +28,7 @@ const (
 	storageData   = sharedDir + "/storage.json" // see storage.Save
 	fleetConfig   = pluginDir + "/fleet-config.json"
 	fleetSettings = pluginDir + "/parallelcluster_clustermgtd.conf"
+	nodeSettings  = slurm.ConfDir + "/pcluster/.slurm_plugin/parallelcluster_computemgtd.conf" // on all nodes
 	imageDNA      = "/etc/parallelcluster/image_dna.json"
 )
 

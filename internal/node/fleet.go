@@ -48,7 +48,7 @@ func runFleet(ctx context.Context, h *Host) error {
 		defer files[i].Close()
 	}
 	log, resume, suspend, events, consoles := files[0], files[1], files[2], files[3], files[4]
-	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: h.path(fleetSettings)}
+	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: []string{h.path(fleetSettings), h.path(nodeSettings)}}
 	policy, err := reader.read()
 	if err != nil {
 		return fmt.Errorf("policy of the fleet: %w", err)
@@ -65,16 +65,17 @@ func runFleet(ctx context.Context, h *Host) error {
 			DynamoDB: dynamo, Table: told.SlurmDynamoDBTable, HeadAddress: self.Addr, HeadHostname: self.Hostname,
 			DNS: route53.NewFromConfig(cfg), ZoneID: given(told.HostedZone), Domain: given(told.DNSDomain),
 		},
-		Status:       &fleet.StatusItem{DynamoDB: dynamo, Table: told.DynamoDBTable},
-		Policy:       reader.read,
-		UseHostnames: told.UsePrivateHostname == "true",
-		StateFile:    h.path(fleetMemory),
-		Socket:       fleet.SocketPath,
-		SocketGroup:  string(slurmUser),
-		Log:          slog.New(newLogHandler(log)),
-		ResumeLog:    slog.New(newLogHandler(io.MultiWriter(log, resume))),
-		SuspendLog:   slog.New(newLogHandler(io.MultiWriter(log, suspend))),
-		Events:       &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
+		Status:        &fleet.StatusItem{DynamoDB: dynamo, Table: told.DynamoDBTable},
+		Policy:        reader.read,
+		UseHostnames:  told.UsePrivateHostname == "true",
+		StateFile:     h.path(fleetMemory),
+		Socket:        fleet.SocketPath,
+		SocketGroup:   string(slurmUser),
+		ReportAddress: fmt.Sprintf(":%d", fleet.ReportPort),
+		Log:           slog.New(newLogHandler(log)),
+		ResumeLog:     slog.New(newLogHandler(io.MultiWriter(log, resume))),
+		SuspendLog:    slog.New(newLogHandler(io.MultiWriter(log, suspend))),
+		Events:        &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
 	}
 	if given(told.LogGroup) != "" { // only then may the node ask for them
 		d.Consoles = consoles

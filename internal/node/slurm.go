@@ -102,7 +102,9 @@ func (h *Host) configureSlurm(c *config.Cluster, f slurm.Facts) error {
 	if err := h.write(fleetConfig, 0o644, rootUser, slurm.FleetConfig(c).JSON()); err != nil {
 		return err
 	}
-	return h.writeOnce(fleetSettings, 0o644, rootUser, []byte(settingsTemplate))
+	return errors.Join(
+		h.writeOnce(fleetSettings, 0o644, rootUser, []byte(settingsTemplate)),
+		h.writeOnce(nodeSettings, 0o644, rootUser, []byte(nodeSettingsTemplate)))
 }
 
 // jobScripts makes the directories whose programs run around every job. Slurm wants

@@ -119,6 +119,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // States that a node can be told to take.
 const (
 	StateDown           = "down"
+	StateDrain          = "drain"
 	StateResume         = "resume"
 	StatePowerUp        = "power_up"
 	StatePowerDownForce = "power_down_force"
@@ -236,6 +237,16 @@ func (c *Client) StartJobs(ctx context.Context, after time.Duration, ids ...stri
 	commands := make([]string, len(ids))
 	for i, id := range ids {
 		commands[i] = fmt.Sprintf("update jobid=%s starttime=now+%d", id, int(after.Seconds()))
+	}
+	return c.script(ctx, commands)
+}
+
+// RequeueJobs sends jobs back to the queue. Jobs whose owners don't want that stay
+// where they are.
+func (c *Client) RequeueJobs(ctx context.Context, ids ...string) error {
+	commands := make([]string, len(ids))
+	for i, id := range ids {
+		commands[i] = "requeue " + id
 	}
 	return c.script(ctx, commands)
 }
