@@ -28,6 +28,6 @@ func main() {
 	}
 
 	env := cli.System()
-	env.Commands = commands()
+	env.Commands = commands(env)
 	os.Exit(cli.Run(ctx, os.Args[1:], env))
 }

@@ -1,6 +1,9 @@
 package component
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A Status says how something ended.
 type Status string
@@ -76,6 +79,34 @@ type progress struct {
 	Outputs   []Outputs `json:"outputs,omitempty"`
 	Rebooted  bool      `json:"rebooted,omitempty"` // the step has asked for a reboot and is done
 	Nested    []*Result `json:"nested,omitempty"`   // of ExecuteDocument, one for each input
+}
+
+// Phase is the first phase that ran, empty if none did.
+func (r *Result) Phase() string {
+	for _, d := range r.Documents {
+		for _, p := range d.Phases {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// Chaining is what expressions can speak of, by document, phase and step: the file
+// chaining.json.
+func (r *Result) Chaining() map[string]map[string]map[string]any {
+	out := map[string]map[string]map[string]any{}
+	for _, d := range r.Documents {
+		phases := map[string]map[string]any{}
+		for name, c := range d.Chains {
+			phase, step, _ := strings.Cut(name, ".") // names have no dots
+			if phases[phase] == nil {
+				phases[phase] = map[string]any{}
+			}
+			phases[phase][step] = c
+		}
+		out[d.Name] = phases
+	}
+	return out
 }
 
 // A Summary is what an executor prints at its end.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,9 +44,13 @@ type Run struct {
 	Phases    []string // to run, in the order of the document; none: all
 	Actor     Actor
 	Log       func(line string)   // of the console
+	Trace     func(line string)   // of what the run decides; nil: nobody looks
 	Save      func(*Result) error // after each step; nil: nothing is kept
 	Now       func() time.Time
-	depth     int
+	// Earlier are the results of other phases of the same documents, on the same
+	// machine, of whose steps expressions can speak.
+	Earlier []*Result
+	depth   int
 }
 
 // maxDepth bounds documents that run documents.
@@ -121,9 +126,28 @@ func (run *Run) save(r *Result) error {
 
 func (run *Run) logf(format string, args ...any) { run.Log(fmt.Sprintf(format, args...)) }
 
+func (run *Run) tracef(format string, args ...any) {
+	if run.Trace != nil {
+		run.Trace(fmt.Sprintf(format, args...))
+	}
+}
+
+// chainsOf are the values of earlier phases of a document.
+func (run *Run) chainsOf(path string) map[string]*chain {
+	out := map[string]*chain{}
+	for _, r := range run.Earlier {
+		for _, d := range r.Documents {
+			if d.FilePath == path {
+				maps.Copy(out, d.Chains)
+			}
+		}
+	}
+	return out
+}
+
 func (run *Run) document(ctx context.Context, src Source, d *DocumentResult, r *Result) error {
 	if d.StartTime == nil {
-		d.StartTime, d.Chains = run.now(), map[string]*chain{}
+		d.StartTime, d.Chains = run.now(), run.chainsOf(src.Path)
 	}
 	run.logf("Document %s", src.Path)
 	variables, err := src.variables()
@@ -164,6 +188,12 @@ func (run *Run) document(ctx context.Context, src Source, d *DocumentResult, r *
 	return run.save(r)
 }
 
+// Check says what is wrong with the parameters that are given, or missing.
+func (s Source) Check() error {
+	_, err := s.variables()
+	return err
+}
+
 // variables are the parameters and constants of the document.
 func (s Source) variables() (map[string]string, error) {
 	out := map[string]string{}
@@ -200,11 +230,13 @@ func (run *Run) phase(ctx context.Context, phase *Phase, p *PhaseResult, d *Docu
 		}
 		s := p.Steps[i]
 		if s.EndTime == nil {
+			run.tracef("phase %s, step %s: %s, attempt %d of %d, timeout %d s, onFailure %s", phase.Name, s.Name, s.Action, s.Progress.Attempt, s.MaxAttempts, s.TimeoutSeconds, s.OnFailure)
 			sc := &scope{variables: variables, steps: d.Chains, loop: step.Loop}
 			if err := run.step(ctx, step, s, sc, phase.Name, r); err != nil {
 				return err
 			}
 			s.Progress, s.EndTime = nil, run.now()
+			run.tracef("phase %s, step %s: %s after %.3f s; inputs %s; outputs %s", phase.Name, s.Name, s.Status, s.EndTime.Sub(*s.StartTime).Seconds(), orNone(s.Inputs), orNone(s.Outputs))
 			if err := run.save(r); err != nil {
 				return err
 			}
@@ -250,6 +282,7 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 			return nil
 		}
 		at.Decided = true
+		run.tracef("phase %s, step %s: its condition %s says %s", phase, s.Name, step.If.Condition.Operator, decision)
 		switch decision {
 		case AbortStep:
 			fail(errors.New("the condition of the step does not hold"))
@@ -271,6 +304,7 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 		outputs, err = run.attempt(ctx, step, s, sc, phase, r)
 		if reboot, ok := errors.AsType[*Reboot](err); ok {
 			at.Rebooted = !reboot.Again && step.Loop == nil && step.Action != "ExecuteDocument"
+			run.tracef("phase %s, step %s: restart of the machine in %s; after it, the step is done: %t", phase, s.Name, reboot.Delay, at.Rebooted)
 			if serr := run.save(r); serr != nil {
 				return serr
 			}
@@ -296,6 +330,13 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 		c.Outputs = outputs
 	}
 	return nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
 }
 
 func asJSON(v any) string {
@@ -421,7 +462,7 @@ func (run *Run) nested(ctx context.Context, in Input, s *StepResult, r *Result) 
 		}
 		inner := &Run{
 			Documents: []Source{{Document: doc, Path: name, Parameters: pairsOf(m["parameters"])}},
-			Actor:     run.Actor, Log: run.Log, Now: run.Now, depth: run.depth + 1,
+			Actor:     run.Actor, Log: run.Log, Trace: run.Trace, Now: run.Now, depth: run.depth + 1,
 			Save: func(*Result) error { return run.save(r) },
 		}
 		for _, p := range strings.FieldsFunc(text("phases"), func(c rune) bool { return c == ',' || c == ' ' }) {

@@ -37,28 +37,42 @@ func NewClient(home Home) *Client {
 	}}}
 }
 
-// do sends one order and decodes the answer into out, if not nil.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, out any) error {
+// send sends one order. The caller closes the answer's body.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "region", Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		var netErr *net.OpError
 		if errors.As(err, &netErr) && netErr.Op == "dial" {
-			return ErrDown
+			return nil, ErrDown
 		}
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return nil, errors.New(string(bytes.TrimSpace(data)))
+}
+
+// do sends one order and decodes the answer into out, if not nil.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, out any) error {
+	resp, err := c.send(ctx, method, path, query, body)
+	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return errors.New(string(bytes.TrimSpace(data)))
 	}
 	if out == nil {
 		return nil

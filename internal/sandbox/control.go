@@ -43,6 +43,7 @@ func (r *Region) control(orders chan<- orderRequest) http.Handler {
 		id, err := r.importImage(req.Context(), req.FormValue("name"), req.FormValue("source"))
 		answer(w, struct{ ImageID string }{id}, err)
 	})
+	mux.HandleFunc("POST /component-run", r.tryComponent)
 	mux.HandleFunc("POST /capacity", func(w http.ResponseWriter, req *http.Request) {
 		n, err := strconv.Atoi(req.FormValue("n"))
 		if err == nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pcluster/internal/component"
 	"pcluster/internal/sandbox"
 )
 
@@ -25,10 +26,7 @@ const HomeVariable = "PCLUSTER_SANDBOX_HOME"
 
 // New returns the command with its subcommands.
 func New() *cobra.Command {
-	home := os.Getenv(HomeVariable)
-	if home == "" {
-		home = sandbox.DefaultHome
-	}
+	home := defaultHome()
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Run an AWS region on this machine: real machines, real Slurm, no cloud",
@@ -45,17 +43,33 @@ production cluster file runs here unmodified.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&home, "home", home, "folder of the region's state ($"+HomeVariable+")")
-	region := func() sandbox.Home {
-		if abs, err := filepath.Abs(home); err == nil {
-			return sandbox.Home(abs)
-		}
-		return sandbox.Home(home)
-	}
+	region := func() sandbox.Home { return absolute(home) }
 	cmd.AddCommand(
 		newUp(region), newDown(region), newStatus(region), newEnv(region), newAdopt(region),
 		newDestroy(region), newCapacity(region), newFault(region), newImportImage(region), newExec(region), newConnect(region), newDaemon(region),
 	)
 	return cmd
+}
+
+// defaultHome is the region's folder where no option says another.
+func defaultHome() string {
+	if home := os.Getenv(HomeVariable); home != "" {
+		return home
+	}
+	return sandbox.DefaultHome
+}
+
+func absolute(home string) sandbox.Home {
+	if abs, err := filepath.Abs(home); err == nil {
+		return sandbox.Home(abs)
+	}
+	return sandbox.Home(home)
+}
+
+// TryComponent runs a component on a machine of the region that $PCLUSTER_SANDBOX_HOME
+// names, else of the default one.
+func TryComponent(ctx context.Context, t component.Trial, say func(component.TrialEvent)) (*component.Outcome, error) {
+	return sandbox.NewClient(absolute(defaultHome())).TryComponent(ctx, t, say)
 }
 
 func newUp(home func() sandbox.Home) *cobra.Command {

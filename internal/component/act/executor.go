@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,9 @@ const (
 	ChainingFile    = "chaining.json"
 )
 
+// LogFiles are those that a run leaves in its log folder.
+var LogFiles = []string{ConsoleFile, ApplicationFile, ChainingFile, ResultFile}
+
 // NewLogFolder makes a log folder of a new execution, named as AWS's executor
 // names it.
 func NewLogFolder(parent string, now time.Time) (dir, executionID string, err error) {
@@ -44,6 +48,7 @@ type Executor struct {
 	Sources     []component.Source
 	Phases      []string
 	Machine     *Machine
+	Earlier     []*component.Result // see component.Run
 	// Console takes the lines of the console as they come, without times; nil:
 	// nobody looks.
 	Console func(line string)
@@ -65,21 +70,32 @@ func (e *Executor) Run(ctx context.Context) (*component.Result, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(scripts)
+	keepReserve(e.Dir)
+	defer os.Remove(reserveFile(e.Dir))
 	e.Machine.Dir = scripts
 	console, err := os.OpenFile(filepath.Join(e.Dir, ConsoleFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer console.Close()
+	application, err := os.OpenFile(filepath.Join(e.Dir, ApplicationFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer application.Close()
+	// A disk that is full ends no step: the line is lost, and the step will say so
+	// itself if it wanted to write.
+	note := func(f *os.File, level, line string) {
+		_, _ = fmt.Fprintf(f, "%s %s %s\n", time.Now().UTC().Format("2006-01-02 15:04:05.000"), level, line)
+	}
 	log := func(line string) {
-		// A disk that is full ends no step: the line is lost, and the step will say
-		// so itself if it wanted to write.
-		_, _ = fmt.Fprintf(console, "%s Info %s\n", time.Now().UTC().Format("2006-01-02 15:04:05.000"), line)
+		note(console, "Info", line)
 		if e.Console != nil {
 			e.Console(line)
 		}
 	}
-	run := &component.Run{Documents: e.Sources, Phases: e.Phases, Actor: e.Machine, Log: log, Save: e.save, Now: time.Now}
+	run := &component.Run{Documents: e.Sources, Phases: e.Phases, Actor: e.Machine, Log: log, Save: e.save, Now: time.Now, Earlier: e.Earlier,
+		Trace: func(line string) { note(application, "Debug", line) }}
 	err = run.Do(ctx, result)
 	if reboot, ok := errors.AsType[*component.Reboot](err); ok {
 		log("Executor: the machine is going to be restarted")
@@ -113,15 +129,43 @@ func (e *Executor) load() (*component.Result, error) {
 	return r, nil
 }
 
-// save writes the result, whole or not at all.
+// save writes the result, and the values that expressions can speak of. The result
+// goes last: it says how far the run is.
 func (e *Executor) save(r *component.Result) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+	if err := writeJSON(filepath.Join(e.Dir, ChainingFile), r.Chaining()); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(e.Dir, ResultFile), r)
+}
+
+// writeJSON writes a file, whole or not at all.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(e.Dir, ResultFile)
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+	err = os.WriteFile(path+".new", append(data, '\n'), 0o600)
+	if errors.Is(err, syscall.ENOSPC) && os.Remove(reserveFile(filepath.Dir(path))) == nil {
+		err = os.WriteFile(path+".new", append(data, '\n'), 0o600)
+	}
+	if err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// A step that fills the disk must not keep us from saying so: a log folder has a
+// reserve, which is given up then.
+const reserve = 512 << 10
+
+func reserveFile(dir string) string { return filepath.Join(dir, ".reserve") }
+
+// keepReserve makes the reserve of a log folder, if the disk has room for it.
+func keepReserve(dir string) {
+	if _, err := os.Stat(reserveFile(dir)); err == nil {
+		return
+	}
+	if os.WriteFile(reserveFile(dir), make([]byte, reserve), 0o600) != nil {
+		_ = os.Remove(reserveFile(dir))
+	}
 }

@@ -36,13 +36,6 @@ const (
 	PlanConsole = LogDirectory + "/" + ConsoleFile // of all phases
 )
 
-// An Outcome is how a plan ended.
-type Outcome struct {
-	Status         component.Status
-	FailureMessage string
-	Results        []*component.Result // of each phase that ran
-}
-
 // RunPlan carries out the plan in dir and writes down its outcome. It goes on where
 // an earlier call stopped. The error is a *component.Reboot when the machine is to
 // be restarted, and RunPlan called again.
@@ -54,7 +47,9 @@ func RunPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return err
 	}
-	var out Outcome
+	keepReserve(logs)
+	defer os.Remove(reserveFile(logs))
+	var out component.Outcome
 	err := runPlan(ctx, dir, logs, m, console, &out)
 	if _, ok := errors.AsType[*component.Reboot](err); ok || ctx.Err() != nil {
 		return err
@@ -62,17 +57,10 @@ func RunPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 	if err != nil {
 		out.Status, out.FailureMessage = component.Failed, err.Error()
 	}
-	data, err := json.Marshal(out)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(outcomeFile+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(outcomeFile+".new", outcomeFile)
+	return writeJSON(outcomeFile, out)
 }
 
-func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(string), out *Outcome) error {
+func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(string), out *component.Outcome) error {
 	data, err := os.ReadFile(filepath.Join(dir, PlanFile))
 	if err != nil {
 		return err
@@ -103,11 +91,11 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 		if len(having(sources, phase)) == 0 {
 			continue
 		}
-		folder := filepath.Join(logs, "TOE_"+phase+"_"+plan.ExecutionID)
+		folder := PhaseFolder(logs, phase, plan.ExecutionID)
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
 		}
-		e := &Executor{Dir: folder, ExecutionID: plan.ExecutionID, Sources: having(sources, phase), Phases: []string{phase}, Machine: m,
+		e := &Executor{Dir: folder, ExecutionID: plan.ExecutionID, Sources: having(sources, phase), Phases: []string{phase}, Machine: m, Earlier: out.Results,
 			Console: func(line string) {
 				// The reader takes the time from here; lines that are lost on a full disk
 				// are lost.
@@ -130,6 +118,11 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 		}
 	}
 	return nil
+}
+
+// PhaseFolder is where the log of a phase of a plan is, below the folder of all logs.
+func PhaseFolder(logs, phase, executionID string) string {
+	return filepath.Join(logs, "TOE_"+phase+"_"+executionID)
 }
 
 // having returns the documents that have the phase.

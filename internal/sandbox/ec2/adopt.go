@@ -147,13 +147,19 @@ func (s *Service) AdoptImage(_ context.Context, imageID, name, os string, tags m
 }
 
 // InUse reports whether there is anything in the region that carries its name or
-// account. Key pairs do not: they are made before the first file is adopted.
+// account. Key pairs do not: they are made before the first file is adopted. Nor do
+// instances that were terminated, as those of component trials.
 func (s *Service) InUse() bool {
 	for _, v := range s.images.all() {
 		if owner := *v.Desc.OwnerId; owner != officialOwner && owner != publisher {
 			return true
 		}
 	}
+	for _, i := range s.instances.all() {
+		if i.state() != types.InstanceStateNameTerminated {
+			return true
+		}
+	}
 	return s.vpcs.rows.Len()+s.eips.rows.Len()+s.volumes.rows.Len()+s.templates.rows.Len()+
-		s.placements.rows.Len()+s.instances.rows.Len()+s.gateways.rows.Len() > 0
+		s.placements.rows.Len()+s.gateways.rows.Len() > 0
 }

@@ -49,6 +49,9 @@ const (
 // Image Builder.
 const testAllowance = 720 * time.Minute
 
+// bootAllowance is how long a machine may take to begin with its components.
+const bootAllowance = 10 * time.Minute
+
 // work makes a build go on until it ends.
 func (s *Service) work(arn string) {
 	s.workers.Go(func() {
@@ -294,6 +297,34 @@ func (s *Service) instance(id string) (*ec2types.Instance, error) {
 	return &out.Reservations[0].Instances[0], nil
 }
 
+// lostState says whether an instance can't go on with its components, and what has
+// become of it.
+func lostState(inst *ec2types.Instance) (state string, lost bool) {
+	if inst == nil {
+		return "gone before its components are done", true
+	}
+	switch inst.State.Name {
+	case ec2types.InstanceStateNameShuttingDown, ec2types.InstanceStateNameTerminated, ec2types.InstanceStateNameStopped:
+	default:
+		return "", false
+	}
+	state = string(inst.State.Name) + " before its components are done"
+	if inst.StateReason != nil {
+		state += ": " + aws.ToString(inst.StateReason.Message)
+	}
+	return state, true
+}
+
+// executorEnd says why the executor on a machine ended without a word, empty if it
+// did not.
+func (s *Service) executorEnd(id string) string {
+	data, err := s.cfg.EC2.Output(id, endFile, 0, 1<<10)
+	if err != nil || len(data) == 0 {
+		return ""
+	}
+	return "the executor ended before its components were done: " + strings.TrimSpace(string(data))
+}
+
 // follow waits until the executor on a machine is done.
 func (s *Service) follow(v *image, id string, next stage) (again bool, err error) {
 	inst, err := s.instance(id)
@@ -306,7 +337,7 @@ func (s *Service) follow(v *image, id string, next stage) (again bool, err error
 		return more, err
 	}
 	if oerr == nil {
-		var out act.Outcome
+		var out component.Outcome
 		if err := json.Unmarshal(outcome, &out); err != nil {
 			return false, err
 		}
@@ -322,15 +353,14 @@ func (s *Service) follow(v *image, id string, next stage) (again bool, err error
 		})
 	}
 	role := map[stage]string{stopping: "build", distributing: "test"}[next]
-	if inst == nil || inst.State.Name == ec2types.InstanceStateNameShuttingDown || inst.State.Name == ec2types.InstanceStateNameTerminated || inst.State.Name == ec2types.InstanceStateNameStopped {
-		state, why := "gone", ""
-		if inst != nil {
-			state = string(inst.State.Name)
-			if inst.StateReason != nil {
-				why = ": " + aws.ToString(inst.StateReason.Message)
-			}
-		}
-		return true, s.fail(v, types.ImageStatusFailed, fmt.Sprintf("The %s instance %s is %s before its components are done%s", role, id, state, why))
+	if state, lost := lostState(inst); lost {
+		return true, s.fail(v, types.ImageStatusFailed, fmt.Sprintf("The %s instance %s is %s", role, id, state))
+	}
+	if why := s.executorEnd(id); why != "" {
+		return true, s.fail(v, types.ImageStatusFailed, fmt.Sprintf("On the %s instance %s, %s", role, id, why))
+	}
+	if w := &v.Workflows[len(v.Workflows)-1]; v.Console == 0 && s.cfg.Now().Sub(*w.Start) > bootAllowance {
+		return true, s.fail(v, types.ImageStatusFailed, fmt.Sprintf("The %s instance %s has not begun its components in %d minutes; its console output may say why", role, id, bootAllowance/time.Minute))
 	}
 	if next == distributing {
 		allowance := testAllowance
@@ -350,22 +380,27 @@ const pumped = 256 << 10
 // logGroup is where the log of a build is.
 func (v *image) logGroup() string { return "/aws/imagebuilder/" + *v.Desc.Name }
 
-// pump brings what the executor has said into CloudWatch Logs. It returns whether
-// there may be more.
-func (s *Service) pump(v *image, id string) (more bool, err error) {
-	data, err := s.cfg.EC2.Output(id, act.PlanConsole, v.Console, pumped)
+// A consoleLine is a line that the executor on a machine has said.
+type consoleLine struct {
+	At   int64 // milliseconds since 1970
+	Text string
+}
+
+// console reads what the executor on a machine has said from an offset on. It
+// returns where to go on, and whether there may be more already.
+func (s *Service) console(id string, offset int64) (said []consoleLine, next int64, more bool, err error) {
+	data, err := s.cfg.EC2.Output(id, act.PlanConsole, offset, pumped)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil, offset, false, nil
 	}
 	if err != nil {
-		return false, nil // of a machine that is going away
+		return nil, offset, false, err
 	}
 	full := len(data) == pumped
 	end := bytes.LastIndexByte(data, '\n') + 1
 	if end == 0 && full {
 		end = len(data) // a line without end
 	}
-	var events []logtypes.InputLogEvent
 	last := s.cfg.Now().Add(-24 * time.Hour).UnixMilli()
 	for line := range strings.Lines(string(data[:end])) {
 		stamp, text, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
@@ -374,19 +409,34 @@ func (s *Service) pump(v *image, id string) (more bool, err error) {
 			at, text = last, strings.TrimRight(line, "\n")
 		}
 		last = max(at, last)
+		said = append(said, consoleLine{last, text})
+	}
+	return said, offset + int64(end), full, nil
+}
+
+// pump brings what the executor has said into CloudWatch Logs. It returns whether
+// there may be more.
+func (s *Service) pump(v *image, id string) (more bool, err error) {
+	said, next, more, err := s.console(id, v.Console)
+	if err != nil {
+		return false, nil // of a machine that is going away
+	}
+	var events []logtypes.InputLogEvent
+	for _, line := range said {
+		text := line.Text
 		if text == "" {
 			text = " "
 		}
-		events = append(events, logtypes.InputLogEvent{Timestamp: aws.Int64(last), Message: aws.String(text[:min(len(text), 200<<10)])})
+		events = append(events, logtypes.InputLogEvent{Timestamp: aws.Int64(line.At), Message: aws.String(text[:min(len(text), 200<<10)])})
 	}
 	if err := s.log(v, events); err != nil {
 		return false, err
 	}
-	if end > 0 {
-		v.Console += int64(end)
-		err = s.update(v, func(row *image) { row.Console = v.Console })
+	if next > v.Console {
+		v.Console = next
+		err = s.update(v, func(row *image) { row.Console = next })
 	}
-	return full, err
+	return more, err
 }
 
 // log writes events into the stream of the build.

@@ -150,12 +150,16 @@ func newer(a, b string) bool {
 }
 
 func (s *Service) component(arn string) (types.Component, error) {
-	found, ok := resolve(s.components.Keys(), arn)
-	if !ok {
-		return types.Component{}, notFound(arn)
+	if found, ok := resolve(s.components.Keys(), arn); ok {
+		v, _ := s.components.Get(found)
+		return v, nil
 	}
-	v, _ := s.components.Get(found)
-	return v, nil
+	for _, v := range s.amazonComponents() {
+		if _, ok := resolve([]string{*v.Arn}, arn); ok {
+			return v, nil
+		}
+	}
+	return types.Component{}, notFound(arn)
 }
 
 // GetComponent returns a component with its document.
@@ -169,18 +173,26 @@ func (s *Service) GetComponent(_ context.Context, in *sdk.GetComponentInput) (*s
 
 // ListComponents lists the versions of components.
 func (s *Service) ListComponents(_ context.Context, in *sdk.ListComponentsInput) (*sdk.ListComponentsOutput, error) {
-	var all []types.ComponentVersion
-	if in.Owner == "" || in.Owner == types.OwnershipSelf {
-		for _, v := range s.components.All() {
-			arn := (*v.Arn)[:strings.LastIndexByte(*v.Arn, '/')]
-			if n := len(all); n > 0 && *all[n-1].Arn == arn || !keep(in.Filters, map[string]string{
-				"name": *v.Name, "version": *v.Version, "platform": string(v.Platform), "type": string(v.Type), "description": aws.ToString(v.Description)}) {
-				continue
-			}
-			all = append(all, types.ComponentVersion{Arn: &arn, Name: v.Name, Version: v.Version, Description: v.Description, Platform: v.Platform,
-				SupportedOsVersions: v.SupportedOsVersions, Type: v.Type, Owner: v.Owner, DateCreated: v.DateCreated, Status: types.ComponentStatusActive})
-		}
+	var have []types.Component
+	switch in.Owner {
+	case "":
+		have = append(s.components.All(), s.amazonComponents()...)
+	case types.OwnershipSelf:
+		have = s.components.All()
+	case types.OwnershipAmazon:
+		have = s.amazonComponents()
 	}
+	var all []types.ComponentVersion
+	for _, v := range have {
+		arn := (*v.Arn)[:strings.LastIndexByte(*v.Arn, '/')]
+		if n := len(all); n > 0 && *all[n-1].Arn == arn || !keep(in.Filters, map[string]string{
+			"name": *v.Name, "version": *v.Version, "platform": string(v.Platform), "type": string(v.Type), "description": aws.ToString(v.Description)}) {
+			continue
+		}
+		all = append(all, types.ComponentVersion{Arn: &arn, Name: v.Name, Version: v.Version, Description: v.Description, Platform: v.Platform,
+			SupportedOsVersions: v.SupportedOsVersions, Type: v.Type, Owner: v.Owner, DateCreated: v.DateCreated, Status: types.ComponentStatusActive})
+	}
+	slices.SortStableFunc(all, func(a, b types.ComponentVersion) int { return strings.Compare(*a.Arn, *b.Arn) })
 	if in.ByName {
 		all = slices.CompactFunc(all, func(a, b types.ComponentVersion) bool { return *a.Name == *b.Name })
 	}

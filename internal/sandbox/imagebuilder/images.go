@@ -69,15 +69,6 @@ func (v *image) over() bool {
 	return false
 }
 
-// managed are the images of Image Builder's own, by their name without the
-// architecture at its end, and the operating system that each is.
-var managed = map[string]string{
-	"amazon-linux-2": "alinux2", "amazon-linux-2023": "alinux2023",
-	"ubuntu-server-22-lts": "ubuntu2204", "ubuntu-server-24-lts": "ubuntu2404",
-	"red-hat-enterprise-linux-8": "rhel8", "red-hat-enterprise-linux-9": "rhel9",
-	"rocky-linux-8": "rocky8", "rocky-linux-9": "rocky9", "debian-12": "debian12",
-}
-
 // imageOf returns the image that an ARN stands for, of the account or one of Image
 // Builder's own.
 func (s *Service) imageOf(arn string) (types.Image, bool) {
@@ -99,7 +90,7 @@ func (s *Service) imageOf(arn string) (types.Image, bool) {
 			name, architecture = n, arch
 		}
 	}
-	os, ok := managed[name]
+	os, ok := managedImages[name]
 	if !ok {
 		return types.Image{}, false
 	}

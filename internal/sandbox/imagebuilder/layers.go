@@ -20,12 +20,14 @@ import (
 
 const (
 	toolsPath = "/usr/lib/pcluster-imagebuilder"
+	endFile   = act.LogDirectory + "/executor-ended" // why, if it was not for being done
 	unitName  = "pcluster-imagebuilder.service"
 )
 
 // unit runs the executor at each boot until it is done. It has no default
 // dependencies: they would put it before multi-user.target, and that stands before
-// cloud-init's last stage.
+// cloud-init's last stage. An executor that was killed, as for want of memory, leaves
+// a word; one that goes with the machine goes on at the next boot.
 const unit = `[Unit]
 Description=Run the components of an image build
 DefaultDependencies=no
@@ -38,6 +40,7 @@ Before=shutdown.target
 Type=exec
 Environment=HOME=/root
 ExecStart=` + toolsPath + `/pcluster-node component ` + toolsPath + `
+ExecStopPost=/bin/sh -c 'test "$$SERVICE_RESULT" = success || test "$$(systemctl is-system-running)" = stopping || echo "$$SERVICE_RESULT ($$EXIT_CODE $$EXIT_STATUS)" >` + endFile + `'
 TimeoutStopSec=5
 `
 
@@ -130,7 +133,7 @@ func openDirs(root string) error {
 }
 
 func (s *Service) removeLayers(v *image) error {
-	for _, role := range []string{"build", "test"} {
+	for _, role := range []string{"build", "test", "trial"} {
 		if err := os.RemoveAll(s.planLayer(v, role)); err != nil {
 			return err
 		}

@@ -8,7 +8,8 @@
 //
 // The row of an image says how far its build is, and everything that is made for it
 // is written down before; a daemon that comes back goes on where the last one
-// stopped (build.go). Pipelines, container images and workflows of one's own are
+// stopped (build.go). A component can also be tried on a machine of its own, without
+// an image (trial.go). Pipelines, container images and workflows of one's own are
 // not part of it.
 package imagebuilder
 
@@ -47,6 +48,12 @@ type EC2 interface {
 	DeregisterImage(context.Context, *ec2.DeregisterImageInput) (*ec2.DeregisterImageOutput, error)
 	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput) (*ec2.ModifyImageAttributeOutput, error)
 	CreateTags(context.Context, *ec2.CreateTagsInput) (*ec2.CreateTagsOutput, error)
+	CreateVpc(context.Context, *ec2.CreateVpcInput) (*ec2.CreateVpcOutput, error)
+	DescribeVpcs(context.Context, *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error)
+	DeleteVpc(context.Context, *ec2.DeleteVpcInput) (*ec2.DeleteVpcOutput, error)
+	CreateSubnet(context.Context, *ec2.CreateSubnetInput) (*ec2.CreateSubnetOutput, error)
+	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error)
+	DeleteSubnet(context.Context, *ec2.DeleteSubnetInput) (*ec2.DeleteSubnetOutput, error)
 	// Output reads a file that the machine of an instance has written.
 	Output(instanceID, path string, offset int64, limit int) ([]byte, error)
 	// ManagedImage returns the AMI of an operating system as its maker publishes it,
@@ -102,6 +109,7 @@ type Service struct {
 	end     context.CancelFunc
 	workers sync.WaitGroup
 	program sync.Mutex
+	trials  sync.Mutex // held over changes of the trials' network
 }
 
 // New opens the region's Image Builder. Builds go on when [Service.Start] is called.
@@ -137,6 +145,7 @@ func (s *Service) Start() {
 			s.work(v.key())
 		}
 	}
+	s.workers.Go(s.sweepTrials)
 	s.sweepLayers()
 }
 
