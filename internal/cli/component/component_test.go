@@ -111,7 +111,7 @@ func TestRunAway(t *testing.T) {
 			component.Trial{Phases: []string{"build"}, Subnet: "subnet-1", SecurityGroups: []string{"sg-1", "sg-2"}, InstanceProfile: "p"}, ""},
 		"component that fails":      {region{outcome: failed}, good, nil, component.Trial{Phases: []string{"build"}}, "it failed"},
 		"region that is not up":     {region{err: errors.New("the region is not up")}, good, nil, component.Trial{Phases: []string{"build"}}, "the region is not up"},
-		"interrupted":               {region{err: context.Canceled}, good, nil, component.Trial{Phases: []string{"build"}}, "interrupted; the region removes the machine i-1"},
+		"interrupted":               {region{err: context.Canceled}, good, nil, component.Trial{Phases: []string{"build"}}, "context canceled"},
 		"phase that is not there":   {region{}, good, []string{"--phases", "test"}, component.Trial{}, "has no phase test; it has build"},
 		"parameter without a value": {region{}, good, []string{"--parameters", "who"}, component.Trial{}, `parameter "who": write name=value`},
 		"here and there":            {region{}, good, []string{"--here", "--parent-image", "x"}, component.Trial{}, "none of the others can be"},
@@ -124,6 +124,9 @@ func TestRunAway(t *testing.T) {
 				tt.want.Parameters = map[string]string{"who": "you"}
 			}
 			_, stderr, err := commandIn(t, Env{Try: tt.region.try}, args...)
+			if interrupted := errors.Is(err, context.Canceled); interrupted != strings.Contains(stderr, "interrupted: the region removes the machine i-1\n") {
+				t.Errorf("%v, and said: %s", err, stderr)
+			}
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%v, want %q\n%s", err, tt.err, stderr)
 			}

@@ -206,7 +206,7 @@ func runAway(cmd *cobra.Command, env Env, o runOptions, source component.Source,
 		}
 	})
 	if errors.Is(err, context.Canceled) && machine != "" {
-		return none, fmt.Errorf("interrupted; the region removes the machine %s", machine)
+		fmt.Fprintf(cmd.ErrOrStderr(), "interrupted: the region removes the machine %s\n", machine)
 	}
 	if err := errors.Join(err, lost); err != nil {
 		return none, err
