@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,7 +71,7 @@ func (c *EC2) Launch(ctx context.Context, l Launch) Outcome {
 	out := Outcome{Token: l.Token}
 	r, err := c.Resources.Of(l.Queue, l.Resource)
 	if err == nil {
-		err = c.untilThrottled(ctx, func() error {
+		err = c.untilAnswered(ctx, func() error {
 			// Of compute resources with a list of instance types, even of one, the
 			// launch template says neither type nor subnet: a fleet request does.
 			if r.API == slurm.CreateFleet {
@@ -97,20 +98,37 @@ func describe(err error) (code, message string) {
 	return "RequestFailed", err.Error()
 }
 
-// attempts and pauses of a launch that EC2 throttles, on top of the SDK's own.
+// attempts and pauses of a launch that EC2 throttles or leaves unanswered, on top of
+// the SDK's own.
 const (
-	throttleAttempts = 8
-	throttlePause    = time.Second
+	launchAttempts = 8
+	launchPause    = time.Second
 )
 
-func (c *EC2) untilThrottled(ctx context.Context, call func() error) error {
-	pause := throttlePause
+// unanswered are codes of failures after which the instances may exist all the same.
+var unanswered = []string{"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"}
+
+// mayHaveLaunched says whether an error leaves open if the launch was carried out. To
+// ask again, with the same token, is then the only way to learn of the instances, or
+// to have them.
+func mayHaveLaunched(err error) bool {
+	if errors.Is(err, errNoAddresses) || errors.Is(err, errOverrides) {
+		return false
+	}
+	code, said := codeOf(err)
+	return err != nil && (!said || slices.Contains(unanswered, code))
+}
+
+func (c *EC2) untilAnswered(ctx context.Context, call func() error) error {
+	pause := launchPause
 	for attempt := 1; ; attempt++ {
 		if err := c.limit(ctx); err != nil {
 			return err
 		}
 		err := call()
-		if code, _ := codeOf(err); attempt == throttleAttempts || (code != "RequestLimitExceeded" && code != "Throttling") {
+		code, _ := codeOf(err)
+		again := mayHaveLaunched(err) || code == "RequestLimitExceeded" || code == "Throttling"
+		if attempt == launchAttempts || !again {
 			return err
 		}
 		select {
@@ -177,10 +195,12 @@ func override(file string, l Launch, request any) error {
 		err = json.Unmarshal(all[l.Queue][l.Resource], request)
 	}
 	if err != nil {
-		return fmt.Errorf("launch overrides in %s: %w", file, err)
+		return fmt.Errorf("%w in %s: %w", errOverrides, file, err)
 	}
 	return nil
 }
+
+var errOverrides = errors.New("launch overrides")
 
 func (c *EC2) createFleet(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, error) {
 	in := c.fleetRequest(l, r)
@@ -275,11 +295,15 @@ func (c *EC2) fleetRequest(l Launch, r slurm.Resource) *ec2.CreateFleetInput {
 	return in
 }
 
-// How often, and for how long, instances of a fleet are asked for their addresses.
+// How often instances of a fleet are asked for their addresses: for a minute, as it
+// may take EC2 that long to show what it has launched.
 const (
-	addressAttempts = 6
+	addressAttempts = 16
 	addressPause    = 100 * time.Millisecond
+	addressPauseMax = 5 * time.Second
 )
+
+var errNoAddresses = errors.New("EC2 does not tell")
 
 // withAddresses returns instances by their IDs. CreateFleet does not say their
 // addresses, and DescribeInstances does not know them at once. Instances whose
@@ -291,14 +315,18 @@ func (c *EC2) withAddresses(ctx context.Context, ids []string, l Launch) ([]Inst
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(addressPause << attempt):
+		case <-time.After(min(addressPause<<attempt, addressPauseMax)):
 		}
-		all, err := c.describe(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids})
-		last = err
-		for _, i := range all {
-			if i.Addr != "" && i.Hostname != "" {
-				i.Queue, i.Resource = l.Queue, l.Resource
-				found[i.ID] = i
+		last = nil
+		for batch := range slices.Chunk(missing(ids, found), describeBatch) {
+			// A filter, as EC2 refuses requests for IDs that it does not know yet.
+			all, err := c.describe(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{{Name: aws.String("instance-id"), Values: batch}}})
+			last = errors.Join(last, err)
+			for _, i := range all {
+				if i.Addr != "" && i.Hostname != "" {
+					i.Queue, i.Resource = l.Queue, l.Resource
+					found[i.ID] = i
+				}
 			}
 		}
 		if len(found) == len(ids) {
@@ -306,21 +334,26 @@ func (c *EC2) withAddresses(ctx context.Context, ids []string, l Launch) ([]Inst
 		}
 	}
 	var out []Instance
-	var without []string
 	for _, id := range ids {
 		if i, ok := found[id]; ok {
 			out = append(out, i)
-		} else {
-			without = append(without, id)
 		}
 	}
+	without := missing(ids, found)
 	if len(without) > 0 {
 		last = errors.Join(last, c.Terminate(ctx, without))
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("addresses of new instances %s: %w", strings.Join(ids, ", "), errors.Join(errors.New("EC2 does not tell"), last))
+		return nil, fmt.Errorf("addresses of new instances %s: %w", strings.Join(ids, ", "), errors.Join(errNoAddresses, last))
 	}
 	return out, nil
+}
+
+// describeBatch is the most values that a filter takes.
+const describeBatch = 200
+
+func missing(ids []string, found map[string]Instance) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, ok := found[id]; return ok })
 }
 
 // Instances returns all instances of the fleet that EC2 still shows, ended ones too.

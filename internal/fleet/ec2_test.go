@@ -2,11 +2,13 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,6 +26,9 @@ type fakeEC2 struct {
 	ec2API    // nil: a call that no test foresees panics
 	capacity  int
 	throttled int // requests to refuse
+	lost      int // answers that don't arrive
+	hidden    int // descriptions that don't show the newest instance
+	tokens    map[string][]types.Instance
 	instances []types.Instance
 	described int
 	fleets    []*ec2.CreateFleetInput
@@ -50,11 +55,20 @@ func (f *fakeEC2) RunInstances(_ context.Context, in *ec2.RunInstancesInput, _ .
 		return nil, &smithy.GenericAPIError{Code: "RequestLimitExceeded"}
 	}
 	f.runs = append(f.runs, in)
-	n := min(int(*in.MaxCount), f.capacity)
-	if n < int(*in.MinCount) {
-		return nil, &smithy.GenericAPIError{Code: InsufficientCapacity, Message: "none left"}
+	all, known := f.tokens[*in.ClientToken]
+	if !known {
+		n := min(int(*in.MaxCount), f.capacity)
+		if n < int(*in.MinCount) {
+			return nil, &smithy.GenericAPIError{Code: InsufficientCapacity, Message: "none left"}
+		}
+		all = f.launch(n)
+		f.tokens[*in.ClientToken] = all
 	}
-	return &ec2.RunInstancesOutput{Instances: f.launch(n)}, nil
+	if f.lost > 0 {
+		f.lost--
+		return nil, errors.New("read: connection timed out")
+	}
+	return &ec2.RunInstancesOutput{Instances: all}, nil
 }
 
 func (f *fakeEC2) CreateFleet(_ context.Context, in *ec2.CreateFleetInput, _ ...func(*ec2.Options)) (*ec2.CreateFleetOutput, error) {
@@ -73,8 +87,12 @@ func (f *fakeEC2) CreateFleet(_ context.Context, in *ec2.CreateFleetInput, _ ...
 func (f *fakeEC2) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
 	f.described++
 	var found []types.Instance
-	for _, i := range f.instances {
-		if slices.Contains(in.InstanceIds, *i.InstanceId) {
+	for at, i := range f.instances {
+		if at == len(f.instances)-1 && f.hidden > 0 {
+			f.hidden--
+			continue
+		}
+		if slices.Contains(in.Filters[0].Values, *i.InstanceId) {
 			if f.described == 1 {
 				i.PrivateIpAddress = nil
 			}
@@ -99,7 +117,7 @@ func (f *fakeEC2) TerminateInstances(_ context.Context, in *ec2.TerminateInstanc
 }
 
 func testEC2(capacity int) (*EC2, *fakeEC2) {
-	api := &fakeEC2{capacity: capacity}
+	api := &fakeEC2{capacity: capacity, tokens: make(map[string][]types.Instance)}
 	price := 0.5
 	return &EC2{API: api, Cluster: "demo", Resources: slurm.Resources{"q": {
 		"one": {API: slurm.RunInstances, Instances: []slurm.ResourceType{{InstanceType: "c5.large"}}},
@@ -134,7 +152,9 @@ func TestRunInstances(t *testing.T) {
 		t.Errorf("asked for %+v", in)
 	}
 	api.capacity = 1
-	if out := c.Launch(t.Context(), launchOf("one", 2, 2)); out.Code != InsufficientCapacity || len(out.Instances) > 0 {
+	another := launchOf("one", 2, 2)
+	another.Token = "u"
+	if out := c.Launch(t.Context(), another); out.Code != InsufficientCapacity || len(out.Instances) > 0 {
 		t.Errorf("without capacity: %+v", out)
 	}
 }
@@ -176,6 +196,30 @@ func TestCreateFleet(t *testing.T) {
 	if out := c.Launch(t.Context(), launchOf("listed", 2, 2)); out.Code != "VcpuLimitExceeded" {
 		t.Errorf("the only error is not reported: %+v", out)
 	}
+}
+
+// An answer that does not arrive is asked for again, with the same token: otherwise
+// the instances would cost money until somebody notices that they are nobody's.
+func TestAnswersThatAreLostAreAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, api := testEC2(5)
+		api.lost = 3
+		out := c.Launch(t.Context(), Launch{Token: "t", Queue: "q", Resource: "one", Nodes: []string{"n1", "n2"}, Min: 2})
+		if out.Code != "" || len(out.Instances) != 2 || len(api.instances) != 2 {
+			t.Errorf("got %+v; EC2 has %d instances", out, len(api.instances))
+		}
+	})
+}
+
+func TestInstancesThatEC2ShowsLateAreNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, api := testEC2(5)
+		api.hidden = 10
+		out := c.Launch(t.Context(), Launch{Token: "t", Queue: "q", Resource: "listed", Nodes: []string{"n1", "n2"}, Min: 2})
+		if len(out.Instances) != 2 {
+			t.Errorf("got %+v", out)
+		}
+	})
 }
 
 func TestThrottledLaunchesAreTriedAgain(t *testing.T) {
