@@ -101,7 +101,7 @@ type Daemon struct {
 	statusNow chan struct{}
 	healthNow chan struct{}
 	ailing    atomic.Bool // a node has a warning; a hint like inMotion
-	inMotion  atomic.Bool // see Memory.inMotion; a hint for loops beside the one that has the memory
+	inMotion  atomic.Bool // see Memory.InMotion; a hint for loops beside the one that has the memory
 }
 
 // Run keeps the fleet until the context ends. Actions that are under way then are
@@ -221,7 +221,7 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 		time.AfterFunc(transitionPause, d.hurry) // somebody waits for it
 	}
 	d.mem = next
-	d.inMotion.Store(next.inMotion())
+	d.inMotion.Store(next.InMotion())
 	d.ailing.Store(len(next.Warnings) > 0)
 	d.act(ctx, do, err)
 }

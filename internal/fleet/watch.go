@@ -194,8 +194,8 @@ func (d *Daemon) slurmView(ctx context.Context) (*SlurmView, error) {
 	return view, nil
 }
 
-// inMotion says whether instances come or go.
-func (m *Memory) inMotion() bool {
+// InMotion says whether instances come or go.
+func (m *Memory) InMotion() bool {
 	if len(m.Launches)+len(m.Answered)+len(m.Ending)+len(m.Unclaimed) > 0 {
 		return true
 	}

@@ -1,0 +1,56 @@
+package sim
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "run the world of this seed only, and print all that happens in it")
+	first = flag.Uint64("first", 1, "seed of the first world")
+	seeds = flag.Int("seeds", 20, "how many worlds to run")
+)
+
+// TestWorlds lets fleets live in worlds of many seeds. A world that goes wrong prints
+// the command that shows it again, event by event.
+func TestWorlds(t *testing.T) {
+	if *seed != 0 {
+		cfg := Random(*seed)
+		cfg.Trace = os.Stdout
+		r, err := Run(cfg)
+		t.Logf("%+v", r)
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	var (
+		steps, ended, launched int
+		unowned                time.Duration
+	)
+	for s := *first; s < *first+uint64(*seeds); s++ {
+		r, err := Run(Random(s))
+		if err != nil {
+			t.Errorf("seed %d: %v\n\tgo test ./internal/fleet/sim -run TestWorlds -seed %d", s, err, s)
+		}
+		unowned = max(unowned, r.Unowned)
+		steps, ended, launched = steps+r.Steps, ended+r.Ended, launched+r.Launched
+	}
+	t.Logf("%d worlds: %d decisions, %d jobs, %d instances, none of them nobody's for more than %v", *seeds, steps, ended, launched, unowned.Round(time.Second))
+}
+
+// TestReplay: a seed is a world, down to the last event.
+func TestReplay(t *testing.T) {
+	for s := uint64(1); s <= 3; s++ {
+		one, err := Run(Random(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := Run(Random(s))
+		if err != nil || one.Hash != other.Hash {
+			t.Errorf("seed %d: %x, then %x, %v", s, one.Hash, other.Hash, err)
+		}
+	}
+}
