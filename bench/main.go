@@ -32,9 +32,17 @@ func main() {
 	only := flag.String("run", "", "comma-separated parts of the names of rows to measure; empty: all")
 	judged := flag.String("judge", "", "only print how many seconds our schema and validators take for this cluster file")
 	account := flag.String("account", "", "with -judge: file of facts")
+	looks := flag.Bool("observe", false, "only print how long one look at this machine's Slurm takes")
 	flag.Parse()
 	if *judged != "" {
 		if err := judge(*judged, *account); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if *looks {
+		if err := observe(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -180,6 +188,11 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	}
 	if err := b.regionUp(ctx, runs); err != nil {
 		return err
+	}
+	if wanted("large") {
+		if err := b.large(ctx); err != nil {
+			return err
+		}
 	}
 	clusters := slices.ContainsFunc([]string{"create", "cold", "eight", "idle", "delete"}, wanted)
 	if !clusters && !wanted("image") {
