@@ -171,15 +171,21 @@ func (s *Service) DescribeInstances(_ context.Context, in *sdk.DescribeInstances
 	}
 	found, next := page(p, rows, l.key, func(i *instance) bool { return !s.expired(i) && pass(filters, i) })
 
-	out := &sdk.DescribeInstancesOutput{NextToken: next, Reservations: make([]types.Reservation, 0, len(found))}
-	index := make(map[string]int, len(found))
+	out := &sdk.DescribeInstancesOutput{NextToken: next, Reservations: []types.Reservation{}}
+	size := map[string]int{}
+	for _, i := range found {
+		size[i.Reservation]++
+	}
+	index := make(map[string]int, len(size))
 	owner := aws.String(s.id.Account())
 	for _, i := range found {
 		at, ok := index[i.Reservation]
 		if !ok {
 			at = len(out.Reservations)
 			index[i.Reservation] = at
-			out.Reservations = append(out.Reservations, types.Reservation{ReservationId: aws.String(i.Reservation), OwnerId: owner})
+			out.Reservations = append(out.Reservations, types.Reservation{
+				ReservationId: aws.String(i.Reservation), OwnerId: owner, Instances: make([]types.Instance, 0, size[i.Reservation]),
+			})
 		}
 		r := &out.Reservations[at]
 		r.Instances = append(r.Instances, i.Desc)

@@ -37,6 +37,7 @@ func TestNoRequestBreaksAnything(t *testing.T) {
 		},
 	}
 	service := reflect.ValueOf(r.Service)
+	shown := newBothForms(t, r)
 	tried, answered := 0, map[string]bool{}
 	for m := range service.NumMethod() {
 		method := service.Type().Method(m)
@@ -51,6 +52,8 @@ func TestNoRequestBreaksAnything(t *testing.T) {
 			call(t, r, method.Name, service.Method(m), in, answered)
 			tried++
 		}
+		r.settle()
+		shown.check(t, method.Name)
 	}
 	t.Logf("%d requests, %d operations gave answers", tried, len(answered))
 	if len(answered) < 50 {

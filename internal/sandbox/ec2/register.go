@@ -4,6 +4,7 @@ import "pcluster/internal/sandbox/wire"
 
 // Register makes m answer all operations of the service.
 func (s *Service) Register(m *wire.Service) {
+	m.Remember("Instance", "InstanceId") // rows never change: see table
 	wire.Handle(m, "AllocateAddress", s.AllocateAddress)
 	wire.Handle(m, "AssociateAddress", s.AssociateAddress)
 	wire.Handle(m, "AssociateRouteTable", s.AssociateRouteTable)

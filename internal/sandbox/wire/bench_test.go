@@ -24,11 +24,12 @@ func instances(b *testing.B, n int) *Service {
 	if err != nil {
 		b.Fatal(err)
 	}
+	s.Remember("Instance", "InstanceId")
 	out := &ec2.DescribeInstancesOutput{}
 	now := aws.Time(time.Now())
 	groups := []ec2types.GroupIdentifier{{GroupId: aws.String("sg-0123456789abcdef0"), GroupName: aws.String("cluster-ComputeSecurityGroup-ABCDEFGHIJKL")}}
 	for i := range n {
-		id := aws.String(fmt.Sprintf("i-0123456789abcde%02x", i))
+		id := aws.String(fmt.Sprintf("i-0123456789abc%04x", i))
 		ip := aws.String(fmt.Sprintf("10.0.1.%d", i+4))
 		in := ec2types.Instance{
 			InstanceId: id, ImageId: aws.String("ami-0123456789abcdef0"), InstanceType: "c7a.48xlarge", State: &ec2types.InstanceState{Name: "running", Code: aws.Int32(16)},
@@ -153,14 +154,14 @@ func BenchmarkLoadModel(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := loadAPI(name); err != nil {
+				if _, err := loadAPI(name, nil); err != nil {
 					b.Fatal(err)
 				}
 			}
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			a, _ := loadAPI(name)
+			a, _ := loadAPI(name, nil)
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1024, "KiB-kept")

@@ -105,7 +105,17 @@ func (e *xmlEncoder) value(pl *plan, v reflect.Value, name, timeFormat string) {
 	e.open(name)
 	switch pl.kind {
 	case kindStruct:
+		if pl.memo == nil {
+			e.structure(pl, v)
+			break
+		}
+		if text, ok := pl.memo.get(v); ok {
+			e.b = append(e.b, text...)
+			break
+		}
+		from := len(e.b)
 		e.structure(pl, v)
+		pl.memo.put(v, e.b[from:])
 	case kindUnion:
 		if f, fv, ok := pl.unionValue(v); ok {
 			e.member(f, fv)

@@ -50,6 +50,7 @@ type plan struct {
 	flattened  bool
 	timeFormat string
 	rule       rule
+	memo       *memo // of structures that the service wants remembered; else nil
 }
 
 // A field is a member of a structure that the Go struct has.
@@ -73,9 +74,10 @@ type field struct {
 
 // A planner makes the plans of one service. It is safe for concurrent use.
 type planner struct {
-	model *model.Model
-	mu    sync.Mutex
-	done  map[planKey]*plan
+	model    *model.Model
+	remember map[string]string // as [Service.Remember] was told
+	mu       sync.Mutex
+	done     map[planKey]*plan
 }
 
 type planKey struct {
@@ -83,8 +85,8 @@ type planKey struct {
 	typ   reflect.Type
 }
 
-func newPlanner(m *model.Model) *planner {
-	return &planner{model: m, done: map[planKey]*plan{}}
+func newPlanner(m *model.Model, remember map[string]string) *planner {
+	return &planner{model: m, remember: remember, done: map[planKey]*plan{}}
 }
 
 // plan returns the plan of a shape held by a Go type.
@@ -227,6 +229,9 @@ func (p *planner) structure(pl *plan) error {
 		f := p.field(m, sub)
 		f.index, f.ptr, f.required = goField.Index[0], goField.Type.Kind() == reflect.Pointer, required[m.Name]
 		pl.fields = append(pl.fields, f)
+		if p.remember[pl.name] == m.Name && goField.Type == reflect.TypeFor[*string]() {
+			pl.memo = &memo{key: f.index}
+		}
 	}
 	pl.index()
 	return nil

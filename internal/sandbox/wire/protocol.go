@@ -125,7 +125,7 @@ func (p queryProtocol) write(x *exchange, c *compiled, v reflect.Value) *respons
 		e.close("ResponseMetadata")
 	}
 	e.close(root)
-	return &response{status: http.StatusOK, kind: "text/xml;charset=UTF-8", body: e.b}
+	return &response{status: http.StatusOK, kind: "text/xml;charset=UTF-8", body: e.b, from: c}
 }
 
 func (p queryProtocol) fail(x *exchange, err *Error) *response {
@@ -225,7 +225,7 @@ func (jsonProtocol) write(x *exchange, c *compiled, v reflect.Value) *response {
 	}
 	e := jsonEncoder{b: c.buffer()}
 	e.structure(c.out, v)
-	resp.body = e.b
+	resp.body, resp.from = e.b, c
 	return resp
 }
 
@@ -321,7 +321,7 @@ func (cborProtocol) write(x *exchange, c *compiled, v reflect.Value) *response {
 	}
 	e := cborEncoder{b: c.buffer()}
 	e.structure(c.out, v)
-	resp.kind, resp.body = cborKind, e.b
+	resp.kind, resp.body, resp.from = cborKind, e.b, c
 	return resp
 }
 

@@ -299,7 +299,7 @@ func TestErrorsOfServices(t *testing.T) {
 func TestPatternsOfTheModelsCompile(t *testing.T) {
 	bad := 0
 	for _, name := range Models() {
-		a, err := loadAPI(name)
+		a, err := loadAPI(name, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

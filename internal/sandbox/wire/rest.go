@@ -297,7 +297,7 @@ func (p restProtocol) write(x *exchange, c *compiled, v reflect.Value) *response
 	default:
 		e := jsonEncoder{b: c.buffer()}
 		e.structure(c.out, v)
-		resp.kind, resp.body = "application/json", e.b
+		resp.kind, resp.body, resp.from = "application/json", e.b, c
 	}
 	return resp
 }

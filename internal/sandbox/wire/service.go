@@ -23,7 +23,8 @@ type Service struct {
 	ops  map[string]*operation
 	load func() (*api, error)
 
-	unchecked bool // tests of the codec send values that no rule allows
+	remember  map[string]string // members that tell structures apart, by shape
+	unchecked bool              // tests of the codec send values that no rule allows
 }
 
 // An operation is a call that somebody implements.
@@ -40,11 +41,28 @@ type compiled struct {
 	in, out *plan // nil where the model has no input or output
 	op      *operation
 
-	size atomic.Int64 // of the last response: the next one will be about as large
+	size  atomic.Int64 // of the last response: the next one will be about as large
+	spare sync.Pool    // of buffers (*[]byte) that large responses were in
 }
 
+// largeResponse is from where on memory is worth using again: making a response of a
+// thousand instances would otherwise mean to clear and to collect megabytes.
+const largeResponse = 64 << 10
+
 // buffer returns the memory for a response.
-func (c *compiled) buffer() []byte { return make([]byte, 0, max(512, c.size.Load()*9/8)) }
+func (c *compiled) buffer() []byte {
+	if b, ok := c.spare.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, max(512, c.size.Load()*9/8))
+}
+
+// release takes back the memory of a response that was sent.
+func (c *compiled) release(b []byte) {
+	if cap(b) >= largeResponse {
+		c.spare.Put(&b)
+	}
+}
 
 // An api is a model that has been loaded, with what can be derived from it.
 type api struct {
@@ -62,17 +80,17 @@ func NewService(name string) (*Service, error) {
 	if !model.Has(name) {
 		return nil, fmt.Errorf("no API model of %q; there are %s", name, strings.Join(Models(), ", "))
 	}
-	s := &Service{name: name, ops: map[string]*operation{}}
-	s.load = sync.OnceValues(func() (*api, error) { return loadAPI(name) })
+	s := &Service{name: name, ops: map[string]*operation{}, remember: map[string]string{}}
+	s.load = sync.OnceValues(func() (*api, error) { return loadAPI(name, s.remember) })
 	return s, nil
 }
 
-func loadAPI(name string) (*api, error) {
+func loadAPI(name string, remember map[string]string) (*api, error) {
 	m, err := model.Load(name)
 	if err != nil {
 		return nil, err
 	}
-	a := &api{Model: m, planner: newPlanner(m)}
+	a := &api{Model: m, planner: newPlanner(m, remember)}
 	switch m.Protocols[0] {
 	case model.RestJSON, model.RestXML:
 		a.routes = newRoutes(m)
@@ -96,6 +114,12 @@ func Handle[I, O any](s *Service, name string, fn func(context.Context, *I) (*O,
 		return out, nil
 	})
 }
+
+// Remember makes the service keep the encoded form of structures of the given shape for
+// as long as they do not change; the member, a text, tells them apart. What such a
+// structure points to must never be written to: a change replaces it. All calls must come
+// before the first request. It is for protocols in XML.
+func (s *Service) Remember(shape, member string) { s.remember[shape] = member }
 
 func (s *Service) handle(name string, in, out reflect.Type, call func(context.Context, reflect.Value) (any, error)) {
 	op := &operation{name: name, in: in, out: out, call: call}
@@ -171,6 +195,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.send(w, x)
+	if out.from != nil {
+		out.from.release(out.body)
+	}
 }
 
 // Fail answers a request with an error without looking at the operation, in the
@@ -296,6 +323,7 @@ type response struct {
 	header http.Header // may be nil
 	kind   string      // Content-Type; empty without a body
 	body   []byte
+	from   *compiled // whose buffer the body is; nil: it is another's
 }
 
 func (resp *response) send(w http.ResponseWriter, x *exchange) {
