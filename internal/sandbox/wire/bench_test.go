@@ -88,8 +88,9 @@ func BenchmarkDescribeInstancesWithClient(b *testing.B) {
 	srv := httptest.NewServer(e)
 	defer srv.Close()
 	cfg := config(srv, longTerm, "root/secret+", "")
-	// With retries: the SDK gives up a connection when an answer comes while it still
-	// ends the request, which happens with servers as near as this one.
+	// With retries: when the answer comes before net/http has looked for the end of the
+	// request, the SDK's body says io.EOF where it should say nothing, and the connection is
+	// given up. It happens with servers as near as this one.
 	cfg.Retryer = nil
 	c := ec2.NewFromConfig(cfg)
 	b.RunParallel(func(p *testing.PB) {

@@ -148,8 +148,10 @@ func (g goSDK) config(c call) aws.Config {
 }
 
 // onlyConnections repeats calls whose connection broke, as every user's client does,
-// and none that AWS answered. (net/http now and then closes a connection under an
-// answer that comes faster than the SDK is done with its request.)
+// and none that AWS answered. The SDK breaks connections itself: when the answer is there
+// before net/http has looked for the end of the request's body, the SDK has closed that
+// body, and its WriteTo then says io.EOF, which net/http takes for a failure to send. The
+// server can do nothing about it but be slower.
 func onlyConnections() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 3
