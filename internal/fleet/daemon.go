@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -83,6 +84,7 @@ type Daemon struct {
 	ResumeLog     *slog.Logger // of slurmctld's requests for nodes; nil: Log
 	SuspendLog    *slog.Logger // of nodes that it gives up; nil: Log
 	Events        *EventLog    // may be nil
+	Record        *record.File // of what happened; may be nil
 	Consoles      io.Writer    // gets the console output of instances that failed to start; may be nil
 	Now           func() time.Time
 
@@ -94,6 +96,7 @@ type Daemon struct {
 	actions   chan struct{} // a semaphore
 	running   sync.WaitGroup
 	waiters   waiters
+	recorder  recorder
 	reports   reports
 	inspected sync.Map // compute resource to when a console of it was last asked for
 	lookNow   chan struct{}
@@ -144,6 +147,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.Log.Info("fleet daemon started", "nodes with instances", len(d.mem.Assigned), "launches under way", len(d.mem.Launches))
 
+	d.recorder.trouble.what = "record of the fleet"
+	d.waiters.record = d.record
+	d.record(record.Entry{What: record.DaemonStarted})
 	d.reports.cluster, d.reports.now, d.reports.since = d.policy.Cluster, d.Now, d.Now()
 	d.reports.announce(d.policy.answer())
 	nodes := d.listenForReports(ctx)
@@ -223,6 +229,7 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 	d.mem = next
 	d.inMotion.Store(next.InMotion())
 	d.ailing.Store(len(next.Warnings) > 0)
+	d.record(do.Record...)
 	d.act(ctx, do, err)
 }
 

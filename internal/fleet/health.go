@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -105,6 +106,9 @@ func (p *planner) warn(node string, a Ailment) {
 		w.Drained = old.Drained
 	}
 	p.mem.Warnings[node] = w
+	p.record(record.Entry{
+		What: record.Ailing, Nodes: node, Instances: map[string]string{a.Instance: node}, Code: a.Check, Why: a.Text, Until: a.Until,
+	})
 	p.logf("%s (%s): %s", node, a.Instance, a.Text)
 }
 
@@ -155,6 +159,7 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 	}
 	if !w.Drained && !n.State.Has("DRAIN", "DRAINED", "DRAINING") {
 		p.update(slurm.NodeUpdate{Nodes: []string{n.Name}, State: slurm.StateDrain, Reason: "pcluster: " + w.Text})
+		p.recordNode(record.Draining, n.Name, a.Instance, w.Text)
 		p.logf("drain %s", n.Name)
 	}
 	w.Drained = true
@@ -162,6 +167,7 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 	if soon && !w.Requeued && n.State.HasJob() {
 		w.Requeued = true
 		p.do.Requeue = append(p.do.Requeue, n.Name)
+		p.recordNode(record.Requeued, n.Name, a.Instance, w.Text)
 		p.logf("requeue the jobs of %s: %s", n.Name, w.Text)
 	}
 	p.mem.Warnings[n.Name] = w

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -51,6 +52,7 @@ func (p *planner) registered(view *SlurmView) {
 			p.mem.Assigned[n.Name] = a
 			key, _ := p.key(n.Name)
 			delete(p.mem.Failures, key)
+			p.recordNode(record.Registered, n.Name, a.Instance, "")
 		}
 	}
 }
@@ -128,6 +130,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		if assigned && !a.Ready {
 			p.countFailure(a, "it is drained: "+n.Reason)
 		}
+		p.recordNode(record.Replaced, n.Name, a.Instance, "it is drained: "+n.Reason)
 		p.logf("replace %s, which is drained: %s", n.Name, n.Reason)
 		todo.off = append(todo.off, n.Name)
 
@@ -170,6 +173,7 @@ func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 	if assigned {
 		p.end(n.Name, a)
 	}
+	p.recordNode(record.Replaced, n.Name, a.Instance, "it is down: "+n.Reason)
 	p.logf("replace %s, which is down: %s", n.Name, n.Reason)
 	todo.off = append(todo.off, n.Name)
 }
@@ -188,6 +192,7 @@ func (p *planner) up(n *slurm.Node, ec2 *EC2View, todo *sorting) {
 				Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
 				Since: i.Launched, Named: true, Seen: true, Ready: n.State.Ready(),
 			}
+			p.recordNode(record.Assigned, n.Name, i.ID, "it runs, and was not remembered")
 			p.logf("%s is %s, which was not remembered", n.Name, i.ID)
 			return
 		}
@@ -200,6 +205,7 @@ func (p *planner) lose(node, why string, todo *sorting) {
 	reason := "pcluster: " + why
 	todo.byState[reason] = append(todo.byState[reason], node)
 	todo.lost = append(todo.lost, node)
+	p.recordNode(record.Lost, node, "", why)
 	p.logf("%s is lost: %s", node, why)
 }
 
@@ -245,6 +251,7 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 			jobs = append(jobs, job)
 		}
 	}
+	p.recordAsked(record.AskMissed, Request{Nodes: ask, Jobs: jobs})
 	p.resume(Request{Nodes: ask, Jobs: jobs})
 }
 
@@ -254,6 +261,8 @@ func (p *planner) capacityReturns() {
 	for _, key := range sortedKeys(p.mem.Exhausted) {
 		if p.now.Sub(p.mem.Exhausted[key].Since) >= p.policy.CapacityTimeout {
 			delete(p.mem.Exhausted, key)
+			queue, resource, _ := strings.Cut(key, "/")
+			p.record(record.Entry{What: record.CapacityBack, Queue: queue, Resource: resource})
 			p.logf("capacity for %s may be back", key)
 		}
 	}
@@ -273,6 +282,7 @@ func (p *planner) instances(view *EC2View) {
 			// EC2 may not show an instance that it has just launched.
 			if i != nil || p.now.Sub(since) > p.policy.MissingTimeout {
 				delete(p.mem.Ending, id)
+				p.recordInstance(record.Gone, id, "")
 			}
 		case p.now.Sub(since) > repeatTermination:
 			p.terminate(id)
@@ -350,6 +360,7 @@ func (p *planner) orphans(view *EC2View) {
 			continue
 		}
 		p.terminate(i.ID)
+		p.recordInstance(record.Terminated, i.ID, "it belongs to no node")
 		p.logf("terminate %s, which belongs to no node", i.ID)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -31,10 +32,12 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 	p.ail(seen.Health)
 	p.said(seen.Said)
 	for _, node := range seen.Suspended {
+		p.recordNode(record.Suspended, node, p.mem.Assigned[node].Instance, "")
 		p.suspend(node)
 	}
 	p.resumeFailed(seen.ResumeFailed)
 	for _, r := range seen.Resumed {
+		p.recordAsked(record.Asked, r)
 		p.resume(r)
 	}
 	if seen.Slurm != nil {
@@ -220,6 +223,7 @@ func (p *planner) launchGroup(wanted, covered map[string]bool, strict bool, jobs
 			g.Parts = append(g.Parts, l.Token)
 			p.mem.Launches[l.Token] = l
 			p.do.Launch = append(p.do.Launch, l)
+			p.recordLaunch(l, jobs)
 			for _, n := range nodes {
 				p.launching[n] = group
 				delete(p.mem.Unclaimed, n)
@@ -277,7 +281,9 @@ func (p *planner) resumeFailed(nodes []string) {
 		if _, ok := p.key(node); !ok {
 			continue
 		}
-		if a, launched := p.mem.Assigned[node]; launched {
+		a, launched := p.mem.Assigned[node]
+		p.recordNode(record.ResumeTimeout, node, a.Instance, "")
+		if launched {
 			p.countFailure(a, "it was not up in time")
 		}
 		p.suspend(node)
@@ -288,6 +294,8 @@ func (p *planner) resumeFailed(nodes []string) {
 
 // naming takes notice of which nodes can learn their names.
 func (p *planner) naming(named, failed []Assignment) {
+	p.recordNaming(record.Named, named)
+	p.recordNaming(record.NamingFailed, failed)
 	for _, n := range named {
 		if a, ok := p.mem.Assigned[n.Node]; ok && a.Instance == n.Instance {
 			a.Named = true
@@ -306,6 +314,7 @@ func (p *planner) naming(named, failed []Assignment) {
 func (p *planner) end(node string, a Assignment) {
 	delete(p.mem.Assigned, node)
 	p.terminate(a.Instance)
+	p.recordNode(record.Terminated, node, a.Instance, "")
 	p.logf("terminate %s of %s", a.Instance, node)
 }
 
@@ -329,6 +338,7 @@ func (p *planner) fail(nodes []string, code, message string) {
 	for _, n := range nodes {
 		p.do.Failed = append(p.do.Failed, NodeFailure{Node: n, Code: code, Message: message})
 	}
+	p.record(record.Entry{What: record.NodeFailed, Nodes: slurm.Compress(nodes), Code: code, Class: FailureType(code), Message: message})
 	if NoCapacity(code) {
 		// Slurm avoids these nodes from now on, and may have others for the jobs.
 		p.do.Restart = append(p.do.Restart, Restart{Nodes: nodes, After: restartElsewhere})

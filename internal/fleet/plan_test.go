@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -31,7 +32,8 @@ type story struct {
 	policy Policy
 	mem    Memory
 	now    time.Time
-	do     Actions // of the last step
+	do     Actions        // of the last step, without the record
+	record []record.Entry // of all steps
 }
 
 func newStory(t *testing.T, strategy string) *story {
@@ -41,6 +43,7 @@ func newStory(t *testing.T, strategy string) *story {
 func (s *story) step(seen Observed) Actions {
 	s.now = s.now.Add(time.Second)
 	s.do, s.mem = Plan(seen, s.mem, s.policy, s.now)
+	s.record, s.do.Record = append(s.record, s.do.Record...), nil
 	return s.do
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -19,10 +20,15 @@ func (p *planner) takeOutcomes(outcomes []Outcome) {
 		delete(p.mem.Launches, o.Token)
 		p.mem.Answered[o.Token] = l
 		p.mem.Outcomes[o.Token] = o
+		p.recordOutcome(l, o)
 		if NoCapacity(o.Code) && p.policy.CapacityTimeout > 0 {
 			key := l.Queue + "/" + l.Resource
 			if _, known := p.mem.Exhausted[key]; !known {
 				p.mem.Exhausted[key] = Exhausted{Code: o.Code, Since: p.now}
+				p.record(record.Entry{
+					What: record.Exhausted, Queue: l.Queue, Resource: l.Resource, Code: o.Code, Message: o.Message,
+					Until: p.now.Add(p.policy.CapacityTimeout),
+				})
 				p.logf("no capacity for %s: %s", key, o.Code)
 			}
 		}
@@ -109,6 +115,7 @@ func (p *planner) settleGroup(id string, g Group) {
 	for _, key := range sortedKeys(pool.instances) {
 		for _, i := range pool.instances[key] {
 			p.terminate(i.ID)
+			p.recordInstance(record.GivenBack, i.ID, "")
 			p.logf("give back %s of %s", i.ID, key)
 		}
 	}
@@ -156,6 +163,7 @@ func (p *planner) assign(pool pool, node string) {
 	p.mem.Assigned[node] = a
 	p.do.Assign = append(p.do.Assign, a)
 	delete(p.mem.Paused, key)
+	p.recordNode(record.Assigned, node, i.ID, "")
 	p.logf("%s is %s at %s", node, i.ID, i.Addr)
 }
 
@@ -222,4 +230,6 @@ func (p *planner) pause(key string) {
 	}
 	d := min(max(2*old.Last, firstPause), lastPause)
 	p.mem.Paused[key] = Pause{Until: p.now.Add(d), Last: d}
+	queue, resource, _ := strings.Cut(key, "/")
+	p.record(record.Entry{What: record.Paused, Queue: queue, Resource: resource, Until: p.now.Add(d)})
 }

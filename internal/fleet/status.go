@@ -1,6 +1,9 @@
 package fleet
 
-import "pcluster/internal/slurm"
+import (
+	"pcluster/internal/fleet/record"
+	"pcluster/internal/slurm"
+)
 
 // A Status is the state of the whole fleet, as users see and request it.
 type Status string
@@ -40,6 +43,7 @@ func (p *planner) setStatus(s Status) {
 
 func (p *planner) changeStatus(to Status) {
 	p.do.Status = &StatusChange{From: p.mem.Status, To: to}
+	p.record(record.Entry{What: record.FleetStatus, Why: string(to)})
 	p.mem.Status = to
 }
 
@@ -74,6 +78,7 @@ func (p *planner) stopFleet(view *SlurmView, ec2 *EC2View) {
 		for _, i := range ec2.Instances {
 			if _, ending := p.mem.Ending[i.ID]; i.Live() && !ending {
 				p.terminate(i.ID)
+				p.recordInstance(record.Terminated, i.ID, "the fleet stops")
 				p.logf("terminate %s: the fleet stops", i.ID)
 			}
 			done = done && !i.Live()
@@ -108,6 +113,7 @@ func (p *planner) countFailure(a Assignment, why string) {
 	if key, ok := p.key(a.Node); ok {
 		p.mem.Failures[key]++
 		p.do.Inspect = append(p.do.Inspect, a)
+		p.recordNode(record.StartFailed, a.Node, a.Instance, why)
 		p.logf("%s failed to start: %s", a.Node, why)
 	}
 }
@@ -127,6 +133,7 @@ func (p *planner) protect(view *SlurmView) {
 			continue
 		}
 		p.do.Partitions = append(p.do.Partitions, PartitionUpdate{queue, "INACTIVE"})
+		p.record(record.Entry{What: record.QueueDisabled, Queue: queue, Count: failures[queue]})
 		p.logf("queue %s becomes inactive: %d nodes failed to start", queue, failures[queue])
 		if p.mem.Status == Running || p.mem.Status == "" {
 			p.mem.Status = Running

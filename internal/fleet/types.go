@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -245,7 +246,8 @@ type Actions struct {
 	Failed     []NodeFailure // for the event log
 	Inspect    []Assignment  // whose instances failed to start: their consoles may say why
 	Status     *StatusChange
-	Log        []string // what was decided and why, for people
+	Record     []record.Entry // what happened, in order
+	Log        []string       // what was decided and why, for people
 }
 
 // A Restart makes the jobs that lose their nodes start again after a delay of ours.

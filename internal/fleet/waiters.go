@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -18,6 +19,7 @@ import (
 type waiters struct {
 	scheduler Scheduler
 	log       *slog.Logger
+	record    func(...record.Entry)
 
 	slurmctld trouble // only for the goroutine that looks
 
@@ -58,6 +60,7 @@ func (w *waiters) wait(ctx context.Context, conn net.Conn, job string, nodes []s
 	}
 	w.waiting[me] = struct{}{}
 	w.mu.Unlock()
+	w.record(record.Entry{What: record.JobWaits, Nodes: slurm.Compress(nodes), Jobs: []string{job}})
 	nudge(w.arrivals())
 	gone := make(chan struct{})
 	go func() {
@@ -166,6 +169,7 @@ func (w *waiters) look(ctx context.Context) {
 				close(me.release)
 			}
 			w.mu.Unlock()
+			w.record(record.Entry{What: record.JobReleased, Nodes: slurm.Compress(me.nodes), Jobs: []string{me.job}})
 			w.log.Info("nodes of a job are up, or lost", "job", me.job, "nodes", slurm.Compress(me.nodes), "waited", time.Since(me.since).Round(time.Millisecond))
 		}
 	}

@@ -19,12 +19,16 @@ import (
 
 	"pcluster/internal/config"
 	"pcluster/internal/fleet"
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/node/logs"
 	"pcluster/internal/slurm"
 )
 
 // fleetMemory is where the fleet daemon keeps what it must not forget.
 const fleetMemory = stateDir + "/fleet.json"
+
+// FleetRecord is what has happened to the fleet; pcluster why reads it.
+const FleetRecord = logs.Dir + "/fleet_record"
 
 // runFleet is the fleet daemon of the head node.
 func runFleet(ctx context.Context, h *Host) error {
@@ -75,6 +79,7 @@ func runFleet(ctx context.Context, h *Host) error {
 		Log:           slog.New(newLogHandler(log)),
 		ResumeLog:     slog.New(newLogHandler(io.MultiWriter(log, resume))),
 		SuspendLog:    slog.New(newLogHandler(io.MultiWriter(log, suspend))),
+		Record:        &record.File{Path: h.path(FleetRecord)},
 		Events:        &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
 	}
 	if given(told.LogGroup) != "" { // only then may the node ask for them
