@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -387,7 +388,16 @@ func TestExecutorKeepsALogFolder(t *testing.T) {
 		t.Errorf("summary %+v, want %+v", got, want)
 	}
 	var said []string
-	for f, text := range tree(t, dir) {
+	files := tree(t, dir)
+	if want := `{"n":{"build":{"one":{"inputs":{"commands":["echo hello"]},"outputs":[{"stdout":"hello"}]},"three":{"inputs":{"commands":["exit 7"]},"outputs":null},"two":{"inputs":null,"outputs":null}}}}`; compact(t, files[ChainingFile]) != want {
+		t.Errorf("chained values %s, want %s", compact(t, files[ChainingFile]), want)
+	}
+	for _, want := range []string{" Debug phase build, step one: ExecuteBash, attempt 1 of 1, timeout 7200 s, onFailure Abort\n", "step two: restart of the machine", "step three: failed after "} {
+		if !strings.Contains(files[ApplicationFile], want) {
+			t.Errorf("the application log lacks %q:\n%s", want, files[ApplicationFile])
+		}
+	}
+	for f, text := range files {
 		if f != ConsoleFile {
 			continue
 		}
@@ -404,5 +414,72 @@ func TestExecutorKeepsALogFolder(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, said); diff != "" {
 		t.Errorf("console (-want +got):\n%s", diff)
+	}
+}
+
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := json.Compact(&out, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// A validate phase runs on the build machine, and can speak of what the build gave.
+func TestPlanChainsItsPhases(t *testing.T) {
+	dir, logs := t.TempDir(), t.TempDir()
+	doc := "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - {name: one, action: ExecuteBash, inputs: {commands: [echo 4.2.0]}}\n" +
+		"  - name: validate\n    steps:\n      - {name: same, action: Assert, inputs: {stringEquals: 4.2.0, value: '{{ build.one.outputs.stdout }}'}}\n"
+	plan, err := json.Marshal(Plan{ExecutionID: "e", Phases: []string{"build", "validate"}, Documents: []PlannedDocument{{File: "d.yaml", Path: "arn:d"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"d.yaml": []byte(doc), PlanFile: plan} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RunPlan(t.Context(), dir, logs, &Machine{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var out component.Outcome
+	data, err := os.ReadFile(filepath.Join(logs, filepath.Base(OutcomeFile)))
+	if err == nil {
+		err = json.Unmarshal(data, &out)
+	}
+	if err != nil || out.Status != component.Success || len(out.Results) != 2 {
+		t.Errorf("%v, %+v", err, out)
+	}
+	if s := out.Summary("x"); s.ExecutedStepCount != 2 || s.ExecutionID != "e" {
+		t.Errorf("summary %+v", s)
+	}
+}
+
+// Every module of AWS's list for Linux has an implementation and is known to the
+// language (AWS documentation: "Action modules supported by AWSTOE component
+// manager"); those of Windows are refused with a reason.
+func TestActionModules(t *testing.T) {
+	for action, inputs := range map[string]string{
+		"Assert": "{stringIsEmpty: ''}", "ExecuteBash": "{commands: [ls]}", "ExecuteBinary": "{path: ls}", "ExecuteDocument": "[{document: d}]",
+		"S3Download": "[{source: 's3://b/k', destination: /x}]", "S3Upload": "[{source: /x, destination: 's3://b/k'}]", "WebDownload": "[{source: 'https://a/b', destination: /x}]",
+		"AppendFile": "[{path: /x}]", "CopyFile": "[{source: /x, destination: /y}]", "CopyFolder": "[{source: /x, destination: /y}]", "CreateFile": "[{path: /x}]",
+		"CreateFolder": "[{path: /x}]", "CreateSymlink": "[{path: /x, target: /y}]", "DeleteFile": "[{path: /x}]", "DeleteFolder": "[{path: /x}]", "ListFiles": "[{path: /x}]",
+		"MoveFile": "[{source: /x, destination: /y}]", "MoveFolder": "[{source: /x, destination: /y}]", "ReadFile": "[{path: /x}]", "SetFileEncoding": "[{path: /x}]",
+		"SetFileOwner": "[{path: /x, owner: root}]", "SetFolderOwner": "[{path: /x, owner: root}]", "SetFilePermissions": "[{path: /x, permissions: 0600}]",
+		"SetFolderPermissions": "[{path: /x, permissions: 0700}]", "Reboot": "{delaySeconds: 1}", "UpdateOS": "{}",
+	} {
+		if _, problems := component.Parse([]byte("schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: s\n        action: " + action + "\n        inputs: " + inputs + "\n")); len(problems) > 0 {
+			t.Errorf("%s: %v", action, problems)
+		}
+		if _, ok := modules[action]; !ok && action != "Assert" && action != "ExecuteDocument" { // those two are the language's own
+			t.Errorf("%s is not implemented", action)
+		}
+	}
+	for action, reason := range map[string]string{"SetRegistry": "Linux has no registry", "ExecutePowerShell": "Windows only", "InstallMSI": "Windows only", "UninstallMSI": "Windows only"} {
+		_, problems := component.Parse([]byte("schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: s\n        action: " + action + "\n        inputs: {}\n"))
+		if err := problems.Err(); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v", action, err)
+		}
 	}
 }

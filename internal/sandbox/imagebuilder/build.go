@@ -514,8 +514,11 @@ func (s *Service) stop(v *image) (again bool, err error) {
 // awaitAMI waits for the AMI, and ends the build machine.
 func (s *Service) awaitAMI(v *image) (again bool, err error) {
 	out, err := s.cfg.EC2.DescribeImages(s.ctx, &ec2.DescribeImagesInput{ImageIds: []string{v.AMI}})
-	if err != nil || len(out.Images) == 0 {
+	if _, refused := refusal(err); refused || err == nil && len(out.Images) == 0 {
 		return true, s.fail(v, types.ImageStatusFailed, "The AMI "+v.AMI+" is gone")
+	}
+	if err != nil {
+		return false, err
 	}
 	switch ami := out.Images[0]; ami.State {
 	case ec2types.ImageStatePending:

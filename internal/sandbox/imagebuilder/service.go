@@ -145,7 +145,7 @@ func (s *Service) Start() {
 			s.work(v.key())
 		}
 	}
-	s.workers.Go(s.sweepTrials)
+	s.sweepTrials()
 	s.sweepLayers()
 }
 

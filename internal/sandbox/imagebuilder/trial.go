@@ -219,19 +219,24 @@ func (s *Service) sweepTrials() {
 		s.cfg.Log.Error("machines of component trials are perhaps left", "error", err)
 		return
 	}
+	var left []string
 	for _, r := range out.Reservations {
 		for _, i := range r.Instances {
-			if i.State.Name == ec2types.InstanceStateNameTerminated {
-				continue
-			}
-			if err := s.endTrial(*i.InstanceId); err != nil {
-				s.cfg.Log.Error("component trial", "error", err)
+			if i.State.Name != ec2types.InstanceStateNameTerminated {
+				left = append(left, *i.InstanceId)
 			}
 		}
 	}
-	s.trials.Lock()
-	defer s.trials.Unlock()
-	s.dropTrialNetwork()
+	s.workers.Go(func() {
+		for _, id := range left {
+			if err := s.endTrial(id); err != nil {
+				s.cfg.Log.Error("component trial", "error", err)
+			}
+		}
+		s.trials.Lock()
+		defer s.trials.Unlock()
+		s.dropTrialNetwork()
+	})
 }
 
 // wait pauses between two looks at a machine.
