@@ -22,6 +22,7 @@ func (n *node) computeSteps() []steps.Step {
 		{Name: "units", Do: func(ctx context.Context) error {
 			return n.installUnits(ctx, append(everywhereUnits(), computeUnits()...))
 		}},
+		{Name: "watch", After: []string{"units"}, Do: func(ctx context.Context) error { return n.start(ctx, unitWatch) }},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
 		{Name: "users", Do: n.ensureUsers},
 		{Name: "name", Always: true, Do: func(ctx context.Context) (err error) {

@@ -19,6 +19,7 @@ const usage = `usage: pcluster-node COMMAND
   boot                      make this machine the node that it was told to be
   fleet                     keep the cluster's compute fleet (head node)
   fleet-status [--status S] print the fleet's status, or request another
+  computemgtd               tell the head node how this one is (compute nodes)
   logs                      ship this node's logs to CloudWatch
   update-database-password  take the accounting database's password from its secret
   component DIR             run the components of an image build (build and test machines)
@@ -57,6 +58,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(runFleet(ctx, h), stderr)
 	case "fleet-status":
 		return status(fleetStatus(ctx, h, stdout, rest), stderr)
+	case "computemgtd":
+		return status(runWatch(ctx, h), stderr)
 	case "logs":
 		return status(runLogs(ctx, h), stderr)
 	case "update-database-password":

@@ -16,6 +16,7 @@ const Program = "/opt/parallelcluster/bin/pcluster-node"
 const (
 	unitBoot      = "pcluster-boot.service"
 	unitLogs      = "pcluster-logs.service"
+	unitWatch     = "computemgtd.service"
 	unitFleet     = "clustermgtd.service"
 	unitSlurmctld = "slurmctld.service"
 	unitSlurmd    = "slurmd.service"
@@ -96,6 +97,9 @@ func computeUnits() []unit {
 			"LimitNOFILE=131072", "LimitMEMLOCK=infinity", "LimitSTACK=infinity", "Delegate=yes", "TasksMax=infinity",
 			"Restart=on-failure", "RestartSec=2",
 		},
+	}, {
+		name: unitWatch, description: "Tell the head node how this compute node is", after: "network-online.target",
+		command: Program + " computemgtd", options: []string{"Restart=always", "RestartSec=2"},
 	}}
 }
 
