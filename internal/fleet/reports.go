@@ -87,9 +87,9 @@ const (
 	maxConnections = 60_000
 )
 
-// Keepalive finds out that the other side is gone for good, within half a minute. Its
-// probes are answered by kernels: no program on a compute node wakes for them.
-var Keepalive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+// Keepalive finds out that the other side has gone without a word, within some ten
+// seconds. Its probes are answered by kernels: no program on a compute node wakes.
+var Keepalive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // listenForReports opens the port for compute nodes. A cluster goes on without it.
 func (d *Daemon) listenForReports(ctx context.Context) net.Listener {
@@ -344,6 +344,10 @@ func (p *planner) notice(node string, a Assignment, says *Presence, todo *sortin
 	}
 }
 
+// lookAfter is for how long EC2 is asked about an instance whose connection has ended:
+// it may notice later than we do that the instance is gone.
+const lookAfter = 20 * time.Second
+
 // hearNodes looks at how the nodes that boot get on.
 func (p *planner) hearNodes(view *NodesView) {
 	if view == nil {
@@ -355,6 +359,9 @@ func (p *planner) hearNodes(view *NodesView) {
 		says, heard := view.Nodes[a.Instance]
 		if heard = heard && says.Addr == a.Addr; heard {
 			p.notice(node, a, &says, &todo)
+			if !says.Left.IsZero() && p.now.Sub(says.Left) < lookAfter {
+				p.do.Look = true
+			}
 		}
 		if _, still := p.mem.Assigned[node]; !still || a.Ready || !a.Named {
 			continue

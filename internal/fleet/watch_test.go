@@ -302,10 +302,15 @@ func TestALostInstanceIsNoticedByItsConnection(t *testing.T) {
 		q.run(t)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
+		conn, theirs := net.Pipe()
+		go q.d.listenTo(t.Context(), pipe{theirs, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 600}})
+		fmt.Fprintln(conn, `{"cluster":"demo","instance":"i-3","booted":true}`)
+		_, _ = conn.Read(make([]byte, 100))
+		time.Sleep(time.Minute)
+		conn.Close()
+		time.Sleep(5 * time.Second) // EC2 takes its time
 		q.ec2.instances[2].State.Name = "shutting-down"
-		gone := Presence{Report: Report{Cluster: "demo", Instance: "i-3", Booted: true}, Addr: "10.0.0.2", Left: time.Now()}
 		began := time.Now()
-		q.d.tell(t.Context(), func(o *Observed) { o.Said = append(o.Said, gone) })
 		for !q.slurm.node("q-dy-a-3").State.PoweringDown() && time.Since(began) < time.Minute {
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
