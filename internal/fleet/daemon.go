@@ -131,6 +131,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return fmt.Errorf("policy of the fleet: %w", err)
 	}
 	d.state.path = d.StateFile
+	release, err := d.state.hold()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = release() }()
 	d.mem, err = d.state.load(d.Now())
 	if err != nil {
 		// Going on without a memory is safe: nodes keep the instances that have

@@ -26,7 +26,7 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	}
 	p.capacityReturns()
 	p.forgetWarnings()
-	todo := sorting{byState: make(map[string][]string)}
+	todo := newSorting()
 	for i := range view.Nodes {
 		n := &view.Nodes[i]
 		if key, ours := p.key(n.Name); ours {
@@ -64,6 +64,11 @@ type sorting struct {
 	lost      []string            // to be powered down after they were set down
 	on        []string            // to be powered up
 	unclaimed []string            // that power up although nobody asked us
+	unsure    map[string]bool     // those of them that may have an instance
+}
+
+func newSorting() sorting {
+	return sorting{byState: make(map[string][]string), unsure: make(map[string]bool)}
 }
 
 // isTouched says whether a view may show a node as it was before a change of ours.
@@ -100,6 +105,12 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 	case state.Down():
 		p.down(n, key, todo)
 
+	case state.PoweredDown() && state.Has("DRAIN"):
+		// Powering down ends a drain, so a user has drained it since. It stays off.
+		if assigned {
+			p.end(n.Name, a)
+		}
+
 	case state.PoweringDown(), state.PoweredDown():
 		// Normally slurmctld told us, and nothing is left to be done.
 		if assigned && !state.Has("POWER_DOWN") {
@@ -120,8 +131,10 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		}
 
 	case state.PoweringUp():
-		if !assigned {
+		if !assigned && !p.adopt(n, ec2) {
 			todo.unclaimed = append(todo.unclaimed, n.Name)
+			// With an address of its own it may be booting: EC2 is asked first.
+			todo.unsure[n.Name] = ec2 == nil && n.Addr != n.Name
 		}
 
 	case state.Rebooting():
@@ -180,24 +193,54 @@ func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 
 // up checks that a node in service has an instance.
 func (p *planner) up(n *slurm.Node, ec2 *EC2View, todo *sorting) {
-	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil {
+	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil || p.adopt(n, ec2) {
 		return
 	}
-	for _, i := range ec2.Instances {
-		if i.Live() && (i.ID == n.InstanceID || (n.InstanceID == "" && i.Addr == n.Addr)) {
-			if _, ending := p.mem.Ending[i.ID]; ending {
-				break
+	p.lose(n.Name, "no instance of the fleet has its address", todo)
+}
+
+// adopt finds the instance of a node that is not remembered to have one: the memory
+// was lost. It says whether there is one.
+func (p *planner) adopt(n *slurm.Node, ec2 *EC2View) bool {
+	if ec2 == nil {
+		return false
+	}
+	i := p.findFree(ec2, n)
+	if i == nil {
+		return false
+	}
+	p.mem.Assigned[n.Name] = Assignment{
+		Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
+		Since: i.Launched, Named: true, Seen: true, Ready: n.State.Ready(),
+	}
+	p.logf("%s is %s, which was not remembered", n.Name, i.ID)
+	p.recordNode(record.Assigned, n.Name, i.ID, "it runs, and was not remembered")
+	return true
+}
+
+// findFree returns the live instance that a node must be, by its ID or else its
+// address, if it is no other node's.
+func (p *planner) findFree(ec2 *EC2View, n *slurm.Node) *Instance {
+	if p.free == nil {
+		p.free = make(map[string]*Instance)
+		owner := p.owners()
+		for k := range ec2.Instances {
+			i := &ec2.Instances[k]
+			if _, ending := p.mem.Ending[i.ID]; i.Live() && !ending && owner[i.ID] == "" {
+				p.free[i.ID], p.free[i.Addr] = i, i
 			}
-			p.mem.Assigned[n.Name] = Assignment{
-				Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
-				Since: i.Launched, Named: true, Seen: true, Ready: n.State.Ready(),
-			}
-			p.recordNode(record.Assigned, n.Name, i.ID, "it runs, and was not remembered")
-			p.logf("%s is %s, which was not remembered", n.Name, i.ID)
-			return
 		}
 	}
-	p.lose(n.Name, "no instance of the fleet has its address", todo)
+	i := p.free[n.InstanceID]
+	if n.InstanceID == "" {
+		i = p.free[n.Addr]
+	}
+	if i == nil || i.Addr == "" {
+		return nil
+	}
+	delete(p.free, i.ID)
+	delete(p.free, i.Addr)
+	return i
 }
 
 // lose replaces a node whose instance is gone. Slurm requeues its jobs.
@@ -226,7 +269,7 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 			since = view.At
 		}
 		unclaimed[node] = since
-		if view.At.Sub(since) >= p.policy.MissedRequestTimeout {
+		if view.At.Sub(since) >= p.policy.MissedRequestTimeout && !todo.unsure[node] {
 			ask = append(ask, node)
 		}
 	}
@@ -288,7 +331,7 @@ func (p *planner) instances(view *EC2View) {
 			p.terminate(id)
 		}
 	}
-	todo := sorting{byState: make(map[string][]string)}
+	todo := newSorting()
 	for _, node := range sortedKeys(p.mem.Assigned) {
 		a := p.mem.Assigned[node]
 		if !a.Since.Before(view.At) {
@@ -356,7 +399,7 @@ func (p *planner) orphans(view *EC2View) {
 		}
 	}
 	for _, i := range view.Instances {
-		if !i.Live() || owned[i.ID] || p.mayBeLaunching(&i) || view.At.Sub(i.Launched) < p.policy.OrphanTimeout {
+		if !i.Live() || owned[i.ID] || p.mayBeLaunching(&i) || !p.abandoned(&i, view) {
 			continue
 		}
 		p.terminate(i.ID)
@@ -365,11 +408,27 @@ func (p *planner) orphans(view *EC2View) {
 	}
 }
 
+// orphanGrace is for how long an instance that is nobody's may be one of which EC2
+// tells before it has answered the request for it.
+const orphanGrace = 10 * time.Second
+
+// abandoned says whether an instance that is nobody's can't become anybody's. A memory
+// that is older than the instance would know whose it is. A new one gives nodes the
+// time to be seen with their instances.
+func (p *planner) abandoned(i *Instance, view *EC2View) bool {
+	epoch := time.Unix(0, p.mem.Epoch)
+	if i.Launched.After(epoch.Add(time.Minute)) { // whatever our clock says, and EC2's
+		return view.At.Sub(i.Launched) >= orphanGrace
+	}
+	return view.At.Sub(epoch) >= p.policy.OrphanTimeout
+}
+
 // mayBeLaunching says whether an instance can be the fruit of a launch that has not
-// been answered yet.
+// been answered yet. Those of fleets don't carry the token of their request.
 func (p *planner) mayBeLaunching(i *Instance) bool {
 	for _, l := range p.mem.Launches {
-		if i.Token == l.Token || (i.Token == "" && i.Queue == l.Queue && i.Resource == l.Resource) {
+		fleet := i.Token == "" || p.policy.Resources[l.Queue][l.Resource].API == slurm.CreateFleet
+		if i.Token == l.Token || fleet && i.Queue == l.Queue && i.Resource == l.Resource {
 			return true
 		}
 	}

@@ -57,7 +57,8 @@ type planner struct {
 	now    time.Time
 	do     Actions
 
-	launching map[string]string // node to the group that launches it
+	launching map[string]string    // node to the group that launches it
+	free      map[string]*Instance // of the look at EC2: nobody's, by ID and by address; made when it is needed
 }
 
 func (p *planner) logf(format string, args ...any) {

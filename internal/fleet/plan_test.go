@@ -397,7 +397,8 @@ func TestOrphansAreTerminated(t *testing.T) {
 	s := newStory(t, AllOrNothing)
 	s.step(Observed{Resumed: []Request{request(job("1", "q-dy-a-1"))}})
 	launching := s.do.Launch[0]
-	old := noon.Add(-time.Hour)
+	old := noon.Add(-time.Hour) // before the memory began
+	s.now = s.now.Add(s.policy.OrphanTimeout)
 	s.step(Observed{Slurm: s.view(), EC2: s.ec2(
 		Instance{ID: "i-old", State: "running", Launched: old, Queue: "q", Resource: "b"},
 		Instance{ID: "i-young", State: "running", Launched: s.now, Queue: "q", Resource: "b"},

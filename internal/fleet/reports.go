@@ -313,7 +313,7 @@ func (p *planner) said(all []Presence) {
 		return
 	}
 	owner := p.owners()
-	todo := sorting{byState: make(map[string][]string)}
+	todo := newSorting()
 	for i := range all {
 		says := &all[i]
 		node, ok := owner[says.Instance]
@@ -353,7 +353,7 @@ func (p *planner) hearNodes(view *NodesView) {
 	if view == nil {
 		return
 	}
-	todo := sorting{byState: make(map[string][]string)}
+	todo := newSorting()
 	for _, node := range sortedKeys(p.mem.Assigned) {
 		a := p.mem.Assigned[node]
 		says, heard := view.Nodes[a.Instance]

@@ -5,15 +5,47 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A stateFile keeps the memory on disk.
 type stateFile struct {
 	path    string
 	written []byte
+}
+
+// errHeld is that another daemon keeps the same memory.
+var errHeld = errors.New("another fleet daemon keeps this cluster's fleet")
+
+// hold keeps other daemons from the memory until it is released, or the process ends.
+// Two would launch and end instances against each other.
+func (f *stateFile) hold() (release func() error, err error) {
+	lock, err := os.OpenFile(f.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		pid, _ := io.ReadAll(io.LimitReader(lock, 20))
+		err = fmt.Errorf("%w: process %s (%s)", errHeld, bytes.TrimSpace(pid), lock.Name())
+	} else if err == nil {
+		err = errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"))
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock.Close, nil
+}
+
+func writeAll(f *os.File, s string) error {
+	_, err := f.WriteString(s)
+	return err
 }
 
 // load returns the memory on disk, or a new one if there is none.
@@ -27,7 +59,8 @@ func (f *stateFile) load(now time.Time) (Memory, error) {
 	}
 	var mem Memory
 	if err := json.Unmarshal(data, &mem); err != nil {
-		return Memory{}, fmt.Errorf("%s: %w", f.path, err)
+		aside := f.path + ".damaged"
+		return Memory{}, errors.Join(fmt.Errorf("%s: %w; kept as %s", f.path, err, aside), os.Rename(f.path, aside))
 	}
 	if mem.Epoch == 0 {
 		mem.Epoch = now.UnixNano()
