@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -30,7 +31,9 @@ type Report struct {
 	Steps    []string `json:"steps,omitempty"`  // of its boot, that are under way
 	Done     int      `json:"done,omitempty"`   // steps of its boot that are over
 	Booted   bool     `json:"booted,omitempty"` // all of them are
-	Failed   string   `json:"failed,omitempty"` // why the boot ended
+	// Took is how many seconds each step took, once the boot is over.
+	Took   map[string]float64 `json:"took,omitempty"`
+	Failed string             `json:"failed,omitempty"` // why the boot ended
 	// SpotUntil is when EC2 takes the instance away, once it has said so.
 	SpotUntil time.Time `json:"spot_until,omitzero"`
 	// Rebalance: EC2 thinks that it may have to, some day.
@@ -251,7 +254,7 @@ func (r *reports) take(conn net.Conn, report Report) (Presence, bool) {
 	}
 	r.conns[conn] = report.Instance
 	r.nodes[report.Instance] = p
-	return p, report.Failed != old.Failed || !report.SpotUntil.Equal(old.SpotUntil) || report.Rebalance != old.Rebalance
+	return p, report.Failed != old.Failed || report.Booted != old.Booted || !report.SpotUntil.Equal(old.SpotUntil) || report.Rebalance != old.Rebalance
 }
 
 // greet answers a node's first report. It reports false if the node belongs elsewhere.
@@ -331,7 +334,13 @@ func (p *planner) said(all []Presence) {
 
 // notice takes what a node says that needs an answer now.
 func (p *planner) notice(node string, a Assignment, says *Presence, todo *sorting) {
+	if says.Booted && !a.Booted {
+		a.Booted = true
+		p.mem.Assigned[node] = a
+		p.record(record.Entry{What: record.Booted, Nodes: node, Instances: map[string]string{a.Instance: node}, Took: says.Took})
+	}
 	if says.Failed != "" && !a.Ready {
+		p.recordNode(record.BootFailed, node, a.Instance, says.Failed)
 		p.fruitless(node, a, "boot failed: "+says.Failed, todo)
 		return
 	}
@@ -369,12 +378,23 @@ func (p *planner) hearNodes(view *NodesView) {
 		key, _ := p.key(node)
 		if heard {
 			p.mem.Heard[key] = true
+			p.progress(node, &says)
 		}
 		if why := p.stuck(key, a, &says, heard, view.Since); why != "" {
 			p.fruitless(node, a, why, &todo)
 		}
 	}
 	p.giveUp(&todo)
+}
+
+// progress records where a boot is, if it has got on.
+func (p *planner) progress(node string, says *Presence) {
+	a := p.mem.Assigned[node]
+	if at := 2*says.Done + len(says.Steps); !says.Booted && a.Progress != at {
+		a.Progress = at
+		p.mem.Assigned[node] = a
+		p.record(record.Entry{What: record.Booting, Nodes: node, Instances: map[string]string{a.Instance: node}, Steps: says.Steps})
+	}
 }
 
 // stuck says why a node that boots can't be expected to come up any more, or nothing.

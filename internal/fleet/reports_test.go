@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -125,6 +126,22 @@ func TestBootsThatStandStill(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestABootIsRecorded(t *testing.T) {
+	s := booting(t)
+	s.looks(risingState, Observed{Nodes: heard(says(Report{Steps: []string{"units"}}))})
+	s.looks(risingState, Observed{Nodes: heard(says(Report{Steps: []string{"units"}}))})
+	over := says(Report{Booted: true, Took: map[string]float64{"units": 0.1}})
+	s.step(Observed{Said: []Presence{over}})
+	s.looks("IDLE+CLOUD", Observed{Nodes: heard(over)})
+	var got []record.Kind
+	for _, e := range s.record {
+		got = append(got, e.What)
+	}
+	s.expect("record", got, []record.Kind{record.Booting, record.Booted, record.Registered})
+	s.expect("steps", s.record[0].Steps, []string{"units"})
+	s.expect("times", s.record[1].Took["units"], 0.1)
 }
 
 func TestADaemonThatHasJustStartedWaitsForReports(t *testing.T) {

@@ -126,9 +126,11 @@ type Assignment struct {
 	Addr     string    `json:"addr"`
 	Hostname string    `json:"hostname"`
 	Since    time.Time `json:"since"`
-	Named    bool      `json:"named,omitempty"` // the node can learn its name, and Slurm its address
-	Seen     bool      `json:"seen,omitempty"`  // EC2 has shown the instance since it was launched
-	Ready    bool      `json:"ready,omitempty"` // slurmd has registered
+	Named    bool      `json:"named,omitempty"`    // the node can learn its name, and Slurm its address
+	Seen     bool      `json:"seen,omitempty"`     // EC2 has shown the instance since it was launched
+	Ready    bool      `json:"ready,omitempty"`    // slurmd has registered
+	Progress int       `json:"progress,omitempty"` // of its boot, as last recorded: twice the steps that are over and those under way
+	Booted   bool      `json:"booted,omitempty"`   // the boot is over, as the node says
 }
 
 // Exhausted is a compute resource that EC2 has no capacity for.

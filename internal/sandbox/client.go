@@ -126,6 +126,16 @@ func (c *Client) Interrupt(ctx context.Context, instance string, notice time.Dur
 	return c.do(ctx, "POST", "/faults/interrupt", url.Values{"instance": {instance}, "notice": {notice.String()}}, nil, nil)
 }
 
+// Impair lets a status check of an instance fail: that of its host, or its own.
+func (c *Client) Impair(ctx context.Context, instance string, host bool) error {
+	return c.do(ctx, "POST", "/faults/impair", url.Values{"instance": {instance}, "host": {fmt.Sprint(host)}}, nil, nil)
+}
+
+// ScheduleEvent announces that AWS will do something to an instance after a time.
+func (c *Client) ScheduleEvent(ctx context.Context, instance, code string, in time.Duration) error {
+	return c.do(ctx, "POST", "/faults/event", url.Values{"instance": {instance}, "code": {code}, "in": {in.String()}}, nil, nil)
+}
+
 // Faults lists what is broken.
 func (c *Client) Faults(ctx context.Context) (Faults, error) {
 	var f Faults

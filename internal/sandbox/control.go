@@ -158,6 +158,16 @@ func (r *Region) faultOrders(mux *http.ServeMux) {
 	mux.HandleFunc("POST /faults/kill", func(w http.ResponseWriter, req *http.Request) {
 		answer(w, struct{}{}, r.kill(req.Context(), req.FormValue("instance")))
 	})
+	mux.HandleFunc("POST /faults/impair", func(w http.ResponseWriter, req *http.Request) {
+		answer(w, struct{}{}, r.ec2.Impair(req.FormValue("instance"), req.FormValue("host") == "true"))
+	})
+	mux.HandleFunc("POST /faults/event", func(w http.ResponseWriter, req *http.Request) {
+		in, err := time.ParseDuration(req.FormValue("in"))
+		if err == nil {
+			err = r.ec2.Schedule(req.FormValue("instance"), req.FormValue("code"), time.Now().Add(in))
+		}
+		answer(w, struct{}{}, err)
+	})
 	mux.HandleFunc("POST /faults/interrupt", func(w http.ResponseWriter, req *http.Request) {
 		notice, err := time.ParseDuration(req.FormValue("notice"))
 		if err == nil {

@@ -126,7 +126,7 @@ func (r *Region) mend(ctx context.Context) (int, error) {
 		}
 		r.faults.cuts = nil
 	}
-	return n + r.faults.set.Clear(), nil
+	return n + r.faults.set.Clear() + r.ec2.Heal(), nil
 }
 
 // kill takes the power of an instance's machine away. EC2 shows what it shows of

@@ -29,7 +29,7 @@ broken stays so until it has happened often enough, its time is up, or
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRefuse(home), newDelay(home), newBoot(home), newCut(home), newKill(home), newInterrupt(home), newFaults(home), newMend(home))
+	cmd.AddCommand(newRefuse(home), newDelay(home), newBoot(home), newCut(home), newKill(home), newInterrupt(home), newImpair(home), newEvent(home), newFaults(home), newMend(home))
 	return cmd
 }
 
@@ -134,6 +134,34 @@ func newInterrupt(home func() sandbox.Home) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&notice, "notice", notice, "time between the notice and the end")
+	return cmd
+}
+
+func newImpair(home func() sandbox.Home) *cobra.Command {
+	host := false
+	cmd := &cobra.Command{
+		Use:   "impair INSTANCE",
+		Short: "Let a status check of an instance fail, while its machine goes on",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sandbox.NewClient(home()).Impair(cmd.Context(), args[0], host)
+		},
+	}
+	cmd.Flags().BoolVar(&host, "system", false, "the system status check, of the host, in place of the instance status check")
+	return cmd
+}
+
+func newEvent(home func() sandbox.Home) *cobra.Command {
+	in := time.Hour
+	cmd := &cobra.Command{
+		Use:   "event INSTANCE CODE",
+		Short: "Announce that AWS will do something to an instance, such as instance-retirement",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sandbox.NewClient(home()).ScheduleEvent(cmd.Context(), args[0], args[1], in)
+		},
+	}
+	cmd.Flags().DurationVar(&in, "in", in, "time until then")
 	return cmd
 }
 

@@ -26,6 +26,7 @@ const (
 type boot struct {
 	steps  []string // under way, in the order in which they began
 	done   int
+	took   map[string]float64 // seconds, of the steps of this boot that are over
 	failed string
 	at     time.Time // when it failed
 }
@@ -44,7 +45,13 @@ func (b *boot) take(line []byte) {
 		}
 		b.failed = "" // it was tried again
 		return
-	case steps.Done, steps.Skipped:
+	case steps.Done:
+		b.done++
+		if b.took == nil {
+			b.took = make(map[string]float64)
+		}
+		b.took[e.Step] = e.Seconds
+	case steps.Skipped:
 		b.done++
 	case steps.Failed:
 		if b.failed == "" { // the first failure cancels other steps
@@ -85,7 +92,7 @@ func (w *Watcher) followBoot(ctx context.Context) error {
 			w.change(func(r *fleet.Report) {
 				r.Steps, r.Done, r.Booted, r.Failed = running, b.done, booted, failed
 				if booted {
-					r.Steps, r.Failed = nil, ""
+					r.Steps, r.Failed, r.Took = nil, "", b.took
 				}
 			})
 		}

@@ -230,8 +230,8 @@ func eventAttribute(get func(types.InstanceStatusEvent) []string) attribute[type
 	}
 }
 
-// DescribeInstanceStatus tells how running instances fare. Here they fare well:
-// an instance whose machine died is terminated.
+// DescribeInstanceStatus tells how running instances fare. Here they fare well, but
+// for those that somebody wants to see ill: an instance whose machine died is terminated.
 func (s *Service) DescribeInstanceStatus(_ context.Context, in *sdk.DescribeInstanceStatusInput) (*sdk.DescribeInstanceStatusOutput, error) {
 	if in.MaxResults != nil && len(in.InstanceIds) > 0 {
 		return nil, invalidCombination("The parameter instancesSet cannot be used with the parameter maxResults")
@@ -247,7 +247,7 @@ func (s *Service) DescribeInstanceStatus(_ context.Context, in *sdk.DescribeInst
 	statuses := make([]*types.InstanceStatus, 0, len(rows))
 	for _, i := range rows {
 		if i.state() == types.InstanceStateNameRunning || all && !s.expired(i) {
-			statuses = append(statuses, status(i))
+			statuses = append(statuses, status(i, s.health.of(instanceKey(i))))
 		}
 	}
 	l := listing[types.InstanceStatus]{
@@ -261,23 +261,23 @@ func (s *Service) DescribeInstanceStatus(_ context.Context, in *sdk.DescribeInst
 	return &sdk.DescribeInstanceStatusOutput{InstanceStatuses: found, NextToken: next}, nil
 }
 
-func status(i *instance) *types.InstanceStatus {
-	summary := &types.InstanceStatusSummary{Status: types.SummaryStatusNotApplicable}
-	ebs := &types.EbsStatusSummary{Status: types.SummaryStatusNotApplicable}
-	if i.state() == types.InstanceStateNameRunning {
-		summary = &types.InstanceStatusSummary{
-			Status:  types.SummaryStatusOk,
-			Details: []types.InstanceStatusDetails{{Name: types.StatusNameReachability, Status: types.StatusTypePassed}},
-		}
-		ebs = &types.EbsStatusSummary{
-			Status:  types.SummaryStatusOk,
-			Details: []types.EbsStatusDetails{{Name: types.StatusNameReachability, Status: types.StatusTypePassed}},
-		}
-	}
-	return &types.InstanceStatus{
+func status(i *instance, ill illness) *types.InstanceStatus {
+	out := &types.InstanceStatus{
 		InstanceId: i.Desc.InstanceId, AvailabilityZone: i.Desc.Placement.AvailabilityZone, AvailabilityZoneId: i.Desc.Placement.AvailabilityZoneId,
-		InstanceState: i.Desc.State, InstanceStatus: summary, SystemStatus: summary, AttachedEbsStatus: ebs,
+		InstanceState:     i.Desc.State,
+		InstanceStatus:    &types.InstanceStatusSummary{Status: types.SummaryStatusNotApplicable},
+		SystemStatus:      &types.InstanceStatusSummary{Status: types.SummaryStatusNotApplicable},
+		AttachedEbsStatus: &types.EbsStatusSummary{Status: types.SummaryStatusNotApplicable},
 	}
+	if i.state() != types.InstanceStateNameRunning {
+		return out
+	}
+	out.InstanceStatus, out.SystemStatus, out.Events = checks(ill.instance), checks(ill.system), ill.events
+	out.AttachedEbsStatus = &types.EbsStatusSummary{
+		Status:  types.SummaryStatusOk,
+		Details: []types.EbsStatusDetails{{Name: types.StatusNameReachability, Status: types.StatusTypePassed}},
+	}
+	return out
 }
 
 // DescribeInstanceAttribute tells one attribute of an instance.

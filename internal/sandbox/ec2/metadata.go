@@ -18,8 +18,9 @@ type Metadata struct {
 	PublicKey       string // of the key pair, in the format of authorized_keys; "" without one
 	Role, RoleARN   string // of the instance profile; "" without one
 	Interfaces      []MetadataInterface
-	SpotAction      *time.Time // when the instance will be taken away; nil if nobody said so
-	TokenKey        []byte     // signs session tokens; the same for all instances
+	SpotAction      *time.Time                  // when the instance will be taken away; nil if nobody said so
+	Events          []types.InstanceStatusEvent // that are scheduled
+	TokenKey        []byte                      // signs session tokens; the same for all instances
 }
 
 // A MetadataInterface is a network interface with its surroundings.
@@ -36,7 +37,7 @@ func (s *Service) Metadata(addr netip.Addr) (Metadata, bool) {
 	}
 	m := Metadata{
 		Region: s.id.Name(), Account: s.id.Account(), Instance: i.Desc, Reservation: i.Reservation, Role: i.Role, RoleARN: i.RoleARN,
-		SpotAction: i.SpotAction, TokenKey: s.tokenKey,
+		SpotAction: i.SpotAction, Events: s.health.of(instanceKey(i)).events, TokenKey: s.tokenKey,
 	}
 	m.UserData, _ = base64.StdEncoding.DecodeString(i.UserData) // checked at launch
 	if name := aws.ToString(i.Desc.KeyName); name != "" {

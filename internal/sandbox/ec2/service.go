@@ -108,6 +108,8 @@ type Service struct {
 	capacity       *table[int]
 	secrets        *table[string]
 
+	health health
+
 	kinds    []kind // everything that can be tagged
 	tokenKey []byte // signs session tokens of the metadata service
 	addrs    addressBook

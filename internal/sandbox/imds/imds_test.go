@@ -219,10 +219,23 @@ func TestTree(t *testing.T) {
 
 func TestNotice(t *testing.T) {
 	m := head()
+	m.Events = []types.InstanceStatusEvent{{
+		Code: types.EventCodeSystemReboot, Description: aws.String("scheduled reboot"), InstanceEventId: aws.String("instance-event-1"),
+		NotBefore: aws.Time(time.Date(2025, 11, 3, 10, 0, 0, 0, time.UTC)), NotAfter: aws.Time(time.Date(2025, 11, 3, 11, 0, 0, 0, time.UTC)),
+	}}
 	m.SpotAction = aws.Time(time.Date(2025, 11, 3, 10, 0, 0, 0, time.UTC))
 	url, _ := serve(t, m)
 	status, got := do(t, "GET", url+"/latest/meta-data/spot/instance-action", tokenHeader, token(t, url))
 	if want := `{"action":"terminate","time":"2025-11-03T10:00:00Z"}`; status != 200 || got != want {
 		t.Errorf("%d %s", status, got)
+	}
+	for path, want := range map[string]string{
+		"events/recommendations/rebalance": `{"noticeTime":"2025-11-03T09:58:00Z"}`,
+		"events/maintenance/scheduled": `[{"NotBefore":"3 Nov 2025 10:00:00 GMT","Code":"system-reboot","Description":"scheduled reboot",` +
+			`"EventId":"instance-event-1","NotAfter":"3 Nov 2025 11:00:00 GMT","State":"active"}]`,
+	} {
+		if status, got := do(t, "GET", url+"/latest/meta-data/"+path, tokenHeader, token(t, url)); status != 200 || got != want {
+			t.Errorf("%s: %d %s", path, status, got)
+		}
 	}
 }

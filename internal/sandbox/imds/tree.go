@@ -120,7 +120,7 @@ func (h *handler) metadata(n *node, m ec2.Metadata) {
 	n.set("services/partition", "aws")
 	n.set("metrics/vhostmd", `<?xml version="1.0" encoding="UTF-8"?>`)
 	n.set("events/maintenance/history", "[]")
-	n.set("events/maintenance/scheduled", "[]")
+	n.set("events/maintenance/scheduled", scheduled(m.Events))
 
 	p := i.Placement
 	n.set("placement/availability-zone", aws.ToString(p.AvailabilityZone))
@@ -147,6 +147,8 @@ func (h *handler) metadata(n *node, m ec2.Metadata) {
 		at := m.SpotAction.UTC().Format(time.RFC3339)
 		n.set("spot/instance-action", `{"action":"terminate","time":"`+at+`"}`)
 		n.set("spot/termination-time", at)
+		// A recommendation comes before the notice, or with it.
+		n.set("events/recommendations/rebalance", `{"noticeTime":"`+m.SpotAction.Add(-2*time.Minute).UTC().Format(time.RFC3339)+`"}`)
 	}
 	if i.MetadataOptions.InstanceMetadataTags == types.InstanceMetadataTagsStateEnabled {
 		tags := n.at("tags/instance")
@@ -157,6 +159,27 @@ func (h *handler) metadata(n *node, m ec2.Metadata) {
 	}
 	h.role(n, m)
 	network(n, m)
+}
+
+// scheduled lists events in the form of the metadata service. (AWS documentation: View
+// scheduled events that affect your Amazon EC2 instances.)
+func scheduled(events []types.InstanceStatusEvent) string {
+	type event struct {
+		NotBefore, Code, Description, EventId, NotAfter, State string //nolint:revive // as AWS spells them
+	}
+	list := make([]event, 0, len(events))
+	for _, e := range events {
+		const form = "2 Jan 2006 15:04:05 GMT"
+		list = append(list, event{
+			aws.ToTime(e.NotBefore).UTC().Format(form), string(e.Code), aws.ToString(e.Description), aws.ToString(e.InstanceEventId),
+			aws.ToTime(e.NotAfter).UTC().Format(form), "active",
+		})
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return "[]"
+	}
+	return string(text)
 }
 
 func lifeCycle(i types.Instance) string {
