@@ -335,8 +335,9 @@ func (d *Daemon) launch(ctx context.Context, l Launch) {
 func (d *Daemon) assign(ctx context.Context, all []Assignment) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := persist(call, func() error { return d.Registry.Identify(call, all) })
-	if err == nil {
+	known := persist(call, func() error { return d.Registry.Identify(call, all) })
+	err := known
+	if known == nil {
 		addressed := make(chan error, 1)
 		d.inSlurm(ctx, func(ctx context.Context) { addressed <- d.Scheduler.UpdateNodes(ctx, d.addresses(d.holding(all))) })
 		err = persist(call, func() error { return d.Registry.Publish(call, all) })
@@ -353,11 +354,14 @@ func (d *Daemon) assign(ctx context.Context, all []Assignment) {
 		d.Log.Error("names of new nodes", "nodes", hostlist(all), "error", err)
 	}
 	d.tell(ctx, func(o *Observed) {
-		if err != nil {
+		switch {
+		case known != nil:
 			o.NamingFailed = append(o.NamingFailed, all...)
-			return
+		case err != nil:
+			o.NamedInPart = append(o.NamedInPart, all...)
+		default:
+			o.Named = append(o.Named, all...)
 		}
-		o.Named = append(o.Named, all...)
 	})
 }
 

@@ -92,6 +92,9 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		return
 	}
 	a, assigned := p.mem.Assigned[n.Name]
+	if assigned && p.halfNamed(n, a) {
+		return
+	}
 	state := n.State
 	switch {
 	case p.inactive(n, view):

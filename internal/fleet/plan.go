@@ -27,7 +27,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 		p.repeat()
 	}
 	p.takeOutcomes(seen.Outcomes)
-	p.naming(seen.Named, seen.NamingFailed)
+	p.naming(seen.Named, seen.NamingFailed, seen.NamedInPart)
 	p.setStatus(seen.Status)
 	p.ail(seen.Health)
 	p.said(seen.Said)
@@ -294,7 +294,7 @@ func (p *planner) resumeFailed(nodes []string) {
 }
 
 // naming takes notice of which nodes can learn their names.
-func (p *planner) naming(named, failed []Assignment) {
+func (p *planner) naming(named, failed, inPart []Assignment) {
 	p.recordNaming(record.Named, named)
 	p.recordNaming(record.NamingFailed, failed)
 	for _, n := range named {
@@ -309,6 +309,38 @@ func (p *planner) naming(named, failed []Assignment) {
 			p.fail([]string{n.Node}, assignmentFailed, "the node's name could not be recorded")
 		}
 	}
+	for _, n := range inPart {
+		a, ok := p.mem.Assigned[n.Node]
+		if !ok || a.Instance != n.Instance {
+			continue
+		}
+		a.Attempts++
+		p.mem.Assigned[n.Node] = a
+		if a.Attempts < namingAttempts {
+			p.do.Assign = append(p.do.Assign, a)
+		}
+	}
+}
+
+// namingAttempts is after how many attempts without a certain end Slurm is asked what
+// came of them. Until then the node may have come up, and run a job.
+const namingAttempts = 3
+
+// halfNamed decides about a node when all attempts to name it came to no certain end.
+// It reports true if the node is given up.
+func (p *planner) halfNamed(n *slurm.Node, a Assignment) bool {
+	if a.Named || a.Attempts < namingAttempts {
+		return false
+	}
+	if n.Addr == a.Addr || !n.State.PoweringUp() {
+		a.Named = true
+		p.mem.Assigned[n.Name] = a
+		p.logf("slurmctld knows the address of %s; its name may not resolve", n.Name)
+		return false
+	}
+	p.end(n.Name, a)
+	p.fail([]string{n.Name}, assignmentFailed, "the node's address could not be told to slurmctld")
+	return true
 }
 
 // end terminates the instance of a node and forgets the assignment.

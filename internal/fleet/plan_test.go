@@ -466,3 +466,33 @@ func TestOldViewsSayNothingAboutNodesThatWereTouchedSince(t *testing.T) {
 	s.step(Observed{Slurm: before})
 	s.expect("actions", s.do, Actions{})
 }
+
+// slurmctld may have taken an address although its answer never came, and the node may
+// run its job: so slurmctld is asked before anything is ended.
+func TestAnAddressThatMayBeKnownCostsNoJob(t *testing.T) {
+	for name, tt := range map[string]struct {
+		node slurm.Node
+		ends []string
+	}{
+		"slurmctld knows it":        {slurm.Node{Addr: "10.0.0.q-dy-a-1", State: "ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP"}, nil},
+		"the job runs":              {slurm.Node{Addr: "10.0.0.q-dy-a-1", State: "ALLOCATED+CLOUD"}, nil},
+		"slurmctld never heard it ": {slurm.Node{Addr: "q-dy-a-1", State: "ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP"}, []string{"i-qdya1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStory(t, AllOrNothing)
+			s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"))}})
+			s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 1, "")}})
+			for range namingAttempts - 1 {
+				s.step(Observed{NamedInPart: s.do.Assign})
+				s.expect("tried again", s.assigned(), "q-dy-a-1")
+			}
+			s.step(Observed{NamedInPart: s.do.Assign})
+			s.expect("ended before slurmctld was asked", s.do.Terminate, []string(nil))
+			s.now = s.now.Add(time.Minute)
+			n := tt.node
+			n.Name, n.Partitions = "q-dy-a-1", []string{"q"}
+			s.step(Observed{Slurm: &SlurmView{At: s.now, Nodes: []slurm.Node{n}, Partitions: map[string]string{"q": "UP"}}})
+			s.expect("ended", s.do.Terminate, tt.ends)
+		})
+	}
+}

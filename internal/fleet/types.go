@@ -131,6 +131,7 @@ type Assignment struct {
 	Ready    bool      `json:"ready,omitempty"`    // slurmd has registered
 	Progress int       `json:"progress,omitempty"` // of its boot, as last recorded: twice the steps that are over and those under way
 	Booted   bool      `json:"booted,omitempty"`   // the boot is over, as the node says
+	Attempts int       `json:"attempts,omitempty"` // to name it that came to no certain end
 }
 
 // Exhausted is a compute resource that EC2 has no capacity for.
@@ -209,7 +210,8 @@ type Observed struct {
 	ResumeFailed []string // nodes that were not up in time
 	Outcomes     []Outcome
 	Named        []Assignment // whose names and addresses are known now
-	NamingFailed []Assignment
+	NamingFailed []Assignment // whose instances can't learn them
+	NamedInPart  []Assignment // whose addresses Slurm may not know, or whose names may not resolve
 
 	Slurm  *SlurmView
 	EC2    *EC2View // only together with a SlurmView that is younger
