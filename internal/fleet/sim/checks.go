@@ -137,7 +137,7 @@ func (c *checks) owned() {
 		}
 	}
 	for _, i := range c.w.cloud.shown {
-		_, launching := c.w.mem.Launches[i.Token]
+		_, launching := c.w.mem.Launches[i.request]
 		switch {
 		case !i.Alive():
 			delete(c.unowned, i.ID)

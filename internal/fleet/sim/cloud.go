@@ -55,6 +55,7 @@ type Instance struct {
 	Offer Offer
 	Name  string // of the node that it was told to be
 
+	request         string    // token of the launch, which EC2 does not tell of fleets
 	running, booted time.Time // booted is zero if it never will
 	ended           time.Time // zero while it lives
 	shown           time.Time // from when on EC2 shows it
@@ -250,12 +251,15 @@ func (c *Cloud) answer(all []*Instance) ([]*Instance, error) {
 func (c *Cloud) start(r LaunchRequest, o Offer) *Instance {
 	now := c.clock.Now()
 	c.ledger.Launched++
-	i := &Instance{Offer: o, running: now.Add(5*time.Second + upTo(c.rng, 20*time.Second)), shown: now.Add(upTo(c.rng, c.Faults.Hidden))}
+	i := &Instance{Offer: o, request: r.Token, running: now.Add(5*time.Second + upTo(c.rng, 20*time.Second)), shown: now.Add(upTo(c.rng, c.Faults.Hidden))}
 	addr := c.address()
 	i.Instance = fleet.Instance{
 		ID: fmt.Sprintf("i-%d", c.ledger.Launched), Queue: r.Queue, Resource: r.Resource, Token: r.Token, Launched: now,
 		Addr:     fmt.Sprintf("10.%d.%d.%d", addr>>16, addr>>8&255, addr&255),
 		Hostname: fmt.Sprintf("ip-10-%d-%d-%d", addr>>16, addr>>8&255, addr&255),
+	}
+	if r.Fleet {
+		i.Token = "fleet-" + i.ID
 	}
 	c.instances[i.ID] = i
 	c.shown = append(c.shown, i)

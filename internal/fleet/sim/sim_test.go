@@ -8,9 +8,10 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "run the world of this seed only, and print all that happens in it")
-	first = flag.Uint64("first", 1, "seed of the first world")
-	seeds = flag.Int("seeds", 20, "how many worlds to run")
+	seed    = flag.Uint64("seed", 0, "run the world of this seed only, and print all that happens in it")
+	first   = flag.Uint64("first", 1, "seed of the first world")
+	verbose = flag.Bool("log", false, "print what daemons log")
+	seeds   = flag.Int("seeds", 20, "how many worlds to run")
 )
 
 // TestWorlds lets fleets live in worlds of many seeds. A world that goes wrong prints

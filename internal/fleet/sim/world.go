@@ -390,12 +390,9 @@ func (w *world) assign(all []fleet.Assignment) {
 		w.current[a.Node] = a.Instance
 	}
 	w.after(w.between(20*time.Millisecond, 500*time.Millisecond), func() {
-		failed := func() {
-			w.tell(func(o *fleet.Observed) { o.NamingFailed = append(o.NamingFailed, all...) })
-		}
 		if chance(w.rng, w.cloud.Faults.Naming) {
 			w.log("names of %d nodes are not recorded", len(all))
-			failed()
+			w.tell(func(o *fleet.Observed) { o.NamingFailed = append(o.NamingFailed, all...) })
 			return
 		}
 		for _, a := range all {
@@ -417,7 +414,9 @@ func (w *world) assign(all []fleet.Assignment) {
 				}
 			}
 			w.tell(func(o *fleet.Observed) { o.Named = append(o.Named, all...) })
-		}, failed)
+		}, func() {
+			w.tell(func(o *fleet.Observed) { o.NamedInPart = append(o.NamedInPart, all...) })
+		})
 	})
 }
 
