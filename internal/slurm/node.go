@@ -11,9 +11,12 @@ type State string
 
 // Has says whether the base state or one of the flags is any of names.
 func (s State) Has(names ...string) bool {
-	for f := range strings.SplitSeq(string(s), "+") {
+	// Every look asks this many times of every node.
+	for rest, more := string(s), true; more; {
+		var flag string
+		flag, rest, more = strings.Cut(rest, "+")
 		for _, name := range names {
-			if f == name {
+			if flag == name {
 				return true
 			}
 		}

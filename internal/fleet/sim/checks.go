@@ -118,8 +118,14 @@ func (c *checks) whole(node string) {
 	j.given = true // what it loses from now on it had
 }
 
-// unownedBound is for how long an instance may belong to nobody.
-const unownedBound = 6 * time.Minute
+// unownedBound is for how long an instance may belong to nobody. Without its memory
+// the fleet gives nodes the time to be seen with their instances, and then looks again.
+func (c *checks) unownedBound() time.Duration {
+	if c.w.cfg.MemoryLost == 0 {
+		return 6 * time.Minute
+	}
+	return c.w.policy.OrphanTimeout + c.w.cfg.QuietPause + time.Minute
+}
 
 // owned adds up for how long instances have belonged to nobody, while the fleet could
 // see them.
@@ -155,7 +161,7 @@ func (c *checks) owned() {
 			}
 			c.unowned[i.ID] = unowned
 			c.w.result.Unowned = max(c.w.result.Unowned, unowned)
-			if unowned > unownedBound {
+			if unowned > c.unownedBound() {
 				c.fail("%s has belonged to nobody for %v", i.ID, unowned)
 			}
 		}

@@ -26,6 +26,8 @@ type Config struct {
 
 	// Arrivals, in the mean; 0: never.
 	Job, Cancel, Crash, Outage, Shortage, Stop time.Duration
+	// MemoryLost is the share of crashes after which the memory can't be read.
+	MemoryLost float64
 	// Load is called once, in place of jobs that arrive at random; may be nil.
 	Load func(*Slurm)
 
@@ -297,8 +299,44 @@ func Random(seed uint64) Config {
 			Hidden: time.Duration(pick(0.7, 1) * float64(30*time.Second)), Stale: time.Duration(pick(0.7, 1) * float64(10*time.Second)),
 			Naming: pick(0.3, 0.05), Slurm: pick(0.3, 0.1),
 		},
-		Job: mean(1, 4*time.Minute), Cancel: mean(0.7, 10*time.Minute), Crash: mean(0.6, 20*time.Minute),
+		MemoryLost: pick(0.3, 0.5),
+		Job:        mean(1, 4*time.Minute), Cancel: mean(0.7, 10*time.Minute), Crash: mean(0.6, 20*time.Minute),
 		Outage: mean(0.3, time.Hour), Shortage: mean(0.5, 30*time.Minute), Stop: mean(0.2, time.Hour),
 		SlurmPause: 5 * time.Second, EC2Pause: 10 * time.Second, QuietPause: 5 * time.Minute,
 	}
+}
+
+// Scale returns a world in which a fleet of many nodes comes up at once, works for
+// half an hour, and goes. A part of its instances, and of all calls, fails. An
+// account that runs so many has asked AWS for larger buckets of instances.
+func Scale(nodes int, faults float64) Config {
+	const (
+		perQueue = 5000
+		perJob   = 100
+	)
+	cfg := Config{
+		Seed: 1, Strategy: fleet.AllOrNothing, Queues: make(map[string]string), Resources: make(slurm.Resources),
+		Limits: DocumentedLimits(), Timeouts: DefaultTimeouts(), Trouble: time.Hour, Settling: 8 * time.Hour,
+		Faults: Faults{
+			InternalError: faults, LostAnswer: faults, NoBoot: faults, Death: faults, Lifetime: time.Hour,
+			Hidden: 10 * time.Second, Stale: 5 * time.Second, Naming: faults, Slurm: faults,
+		},
+		SlurmPause: 5 * time.Second, EC2Pause: 10 * time.Second, QuietPause: 5 * time.Minute,
+	}
+	cfg.Limits.Launches, cfg.Limits.Terminations = Bucket{10000, 100}, Bucket{10000, 100}
+	for i := 0; i*perQueue < nodes; i++ {
+		queue := fmt.Sprintf("q%d", i)
+		cfg.Queues[queue] = fmt.Sprintf("%s-dy-a-[1-%d]", queue, min(perQueue, nodes-i*perQueue))
+		cfg.Resources[queue] = map[string]slurm.Resource{"a": {
+			API: slurm.RunInstances, CapacityType: "on-demand", Instances: []slurm.ResourceType{{InstanceType: "c5.large"}},
+		}}
+	}
+	cfg.Load = func(s *Slurm) {
+		for _, q := range s.queues {
+			for left := len(s.byQueue[q]); left > 0; left -= perJob {
+				s.Submit(q, min(perJob, left), slotsPerNode, 30*time.Minute)
+			}
+		}
+	}
+	return cfg
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -11,6 +12,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "run the world of this seed only, and print all that happens in it")
 	first   = flag.Uint64("first", 1, "seed of the first world")
 	verbose = flag.Bool("log", false, "print what daemons log")
+	nodes   = flag.Int("nodes", 2000, "of the large fleet")
 	seeds   = flag.Int("seeds", 20, "how many worlds to run")
 )
 
@@ -54,4 +56,16 @@ func TestReplay(t *testing.T) {
 			t.Errorf("seed %d: %x, then %x, %v", s, one.Hash, other.Hash, err)
 		}
 	}
+}
+
+// TestScale lets a large fleet come and go.
+func TestScale(t *testing.T) {
+	began := time.Now()
+	r, err := Run(Scale(*nodes, 0.01))
+	if err != nil {
+		t.Error(err)
+	}
+	slices.Sort(r.Waited)
+	t.Logf("%d nodes in %v, %v of it in %d decisions: %d instances in %v, %d jobs, half of them waited %v, all %v; %d launches throttled",
+		*nodes, time.Since(began), r.Planning, r.Steps, r.Launched, r.Virtual, r.Ended, r.Waited[len(r.Waited)/2], r.Waited[len(r.Waited)-1], r.Throttled)
 }

@@ -38,6 +38,7 @@ type Node struct {
 	Name, Queue string
 	Static      bool
 
+	partitions    []string
 	power         power
 	since         time.Time // in this power state, and idle
 	generation    int       // changes with the power state, so that old timers know
@@ -55,35 +56,47 @@ type Node struct {
 
 // state spells the node's state as scontrol does.
 func (n *Node) state() slurm.State {
-	s := "IDLE"
+	base := 0
 	switch {
 	case n.down:
-		s = "DOWN"
+		base = 3
 	case n.used >= n.slots:
-		s = "ALLOCATED"
+		base = 2
 	case n.used > 0:
-		s = "MIXED"
+		base = 1
 	}
-	s += "+CLOUD"
-	if n.completing > 0 {
-		s += "+COMPLETING"
-	}
-	if n.drain {
-		s += "+DRAIN"
-	}
-	if n.silent || n.power == goingUp {
-		s += "+NOT_RESPONDING"
-	}
-	switch n.power {
-	case off:
-		s += "+POWERED_DOWN"
-	case goingUp:
-		s += "+POWERING_UP"
-	case goingDown:
-		s += "+POWERING_DOWN"
-	}
-	return slurm.State(s)
+	return states[base][n.power][index(n.completing > 0)][index(n.drain)][index(n.silent || n.power == goingUp)]
 }
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// states are all states, as many looks at many nodes need them: by base state, power
+// state, and whether the node is completing, drained, and silent.
+var states = func() (all [4][4][2][2][2]slurm.State) {
+	flag := func(i int, name string) string {
+		if i == 0 {
+			return ""
+		}
+		return name
+	}
+	for b, base := range []string{"IDLE", "MIXED", "ALLOCATED", "DOWN"} {
+		for p, power := range []string{off: "+POWERED_DOWN", goingUp: "+POWERING_UP", on: "", goingDown: "+POWERING_DOWN"} {
+			for c := range 2 {
+				for d := range 2 {
+					for s := range 2 {
+						all[b][p][c][d][s] = slurm.State(base + "+CLOUD" + flag(c, "+COMPLETING") + flag(d, "+DRAIN") + flag(s, "+NOT_RESPONDING") + power)
+					}
+				}
+			}
+		}
+	}
+	return all
+}()
 
 // usable says whether jobs may be given the node.
 func (n *Node) usable() bool {
@@ -163,7 +176,7 @@ func NewSlurm(clock *Clock, queues map[string]string, timeouts Timeouts) (*Slurm
 		}
 		for _, name := range names {
 			parsed, _ := slurm.ParseNodeName(name)
-			n := &Node{Name: name, Queue: queue, Static: parsed.Static, slots: slotsPerNode, addr: name, since: clock.Now()}
+			n := &Node{Name: name, Queue: queue, partitions: []string{queue}, Static: parsed.Static, slots: slotsPerNode, addr: name, since: clock.Now()}
 			s.nodes = append(s.nodes, n)
 			s.byName[name], s.byQueue[queue] = n, append(s.byQueue[queue], n)
 		}
@@ -496,7 +509,7 @@ func (s *Slurm) Lost(i *Instance) {
 // Look returns the nodes of a list, or all.
 func (s *Slurm) Look(names []string) []slurm.Node {
 	show := func(n *Node) slurm.Node {
-		return slurm.Node{Name: n.Name, Addr: n.addr, State: n.state(), Partitions: []string{n.Queue}, Reason: n.reason}
+		return slurm.Node{Name: n.Name, Addr: n.addr, State: n.state(), Partitions: n.partitions, Reason: n.reason}
 	}
 	if len(names) > 0 {
 		var out []slurm.Node

@@ -36,6 +36,7 @@ type world struct {
 	mem       fleet.Memory
 	life      int
 	alive     bool
+	lost      bool // its memory, when it comes back
 	seen      fleet.Observed
 	deciding  bool
 	slurmFree time.Time         // when slurmctld has carried out all that it was told
@@ -143,6 +144,9 @@ func (w *world) boot() {
 	}
 	w.life++
 	w.alive = true
+	if w.lost {
+		w.mem, w.lost = fleet.NewMemory(w.clock.Now()), false
+	}
 	w.seen, w.deciding = fleet.Observed{Restarted: true}, false
 	w.slurmFree = w.clock.Now()
 	w.limiter = bucketState{Bucket: Bucket{5, 2}, tokens: 5, last: w.clock.Now()}
@@ -174,6 +178,10 @@ func (w *world) crash(downtime time.Duration) {
 	}
 	if err != nil {
 		w.check.fail("memory does not survive: %v", err)
+	}
+	if chance(w.rng, w.cfg.MemoryLost) {
+		w.log("the memory is lost")
+		w.lost = true
 	}
 	w.clock.After(downtime, w.boot)
 }
@@ -444,7 +452,6 @@ func (w *world) terminate(ids []string, attempt int) {
 // look looks at Slurm often, and at EC2 as often as there is something to see.
 func (w *world) look() {
 	w.after(w.cfg.SlurmPause, w.look)
-	w.tell(func(o *fleet.Observed) { o.Status = w.status })
 	var ec2 *fleet.EC2View
 	pause := w.cfg.QuietPause
 	if w.mem.InMotion() {
@@ -481,7 +488,7 @@ func (w *world) lookAtSlurm(ec2 *fleet.EC2View) {
 		})
 		w.after(w.upTo(100*time.Millisecond), func() {
 			w.tell(func(o *fleet.Observed) {
-				o.Slurm = view
+				o.Slurm, o.Status = view, w.status
 				if ec2 != nil {
 					o.EC2 = ec2
 				}
