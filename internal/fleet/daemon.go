@@ -59,6 +59,7 @@ const (
 	transitionPause   = 2 * time.Second // between looks while the fleet starts or stops
 	callTimeout       = time.Minute
 	launchTimeout     = 10 * time.Minute
+	slurmctldPatience = 5 * time.Minute // for which new instances wait for one that does not answer
 	concurrentActions = 16
 )
 
@@ -339,7 +340,7 @@ func (d *Daemon) assign(ctx context.Context, all []Assignment) {
 	err := known
 	if known == nil {
 		addressed := make(chan error, 1)
-		d.inSlurm(ctx, func(ctx context.Context) { addressed <- d.Scheduler.UpdateNodes(ctx, d.addresses(d.holding(all))) })
+		go func() { addressed <- d.address(ctx, all) }()
 		err = persist(call, func() error { return d.Registry.Publish(call, all) })
 		select {
 		case e := <-addressed:
@@ -363,6 +364,39 @@ func (d *Daemon) assign(ctx context.Context, all []Assignment) {
 			o.Named = append(o.Named, all...)
 		}
 	})
+}
+
+// address tells Slurm the addresses of new nodes. A slurmctld that is being restarted
+// costs no instances: it is waited for.
+func (d *Daemon) address(ctx context.Context, all []Assignment) error {
+	began, pause := d.Now(), time.Second
+	for {
+		type result struct {
+			err    error
+			silent bool // slurmctld answers nothing else either
+		}
+		done := make(chan result, 1)
+		d.inSlurm(ctx, func(ctx context.Context) {
+			r := result{err: d.Scheduler.UpdateNodes(ctx, d.addresses(d.holding(all)))}
+			if r.err != nil {
+				_, err := d.Scheduler.Partitions(ctx)
+				r.silent = err != nil
+			}
+			done <- r
+		})
+		select {
+		case r := <-done:
+			if r.err == nil || !r.silent || d.Now().Sub(began) > slurmctldPatience {
+				return r.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !sleep(ctx, pause, nil) {
+			return ctx.Err()
+		}
+		pause = min(2*pause, 10*time.Second)
+	}
 }
 
 // holding returns those of the assignments that no later one has replaced while they

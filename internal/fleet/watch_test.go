@@ -113,6 +113,13 @@ func (d downSlurm) Nodes(ctx context.Context, list string) ([]slurm.Node, error)
 	return d.fakeSlurm.Nodes(ctx, list)
 }
 
+func (d downSlurm) Partitions(ctx context.Context) ([]slurm.Partition, error) {
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return d.fakeSlurm.Partitions(ctx)
+}
+
 func (d downSlurm) UpdateNodes(ctx context.Context, u ...slurm.NodeUpdate) error {
 	d.updates.Add(1)
 	if err := d.err(); err != nil {
@@ -338,6 +345,37 @@ func TestRequestsAreSeenSoonerWhenSomebodyIsThere(t *testing.T) {
 		synctest.Wait()
 		if n := q.count["GetItem"]; n != 1 {
 			t.Errorf("the status was asked for %d times when it had changed", n)
+		}
+		q.end(t)
+	})
+}
+
+// slurmctld is killed after it has asked for nodes, and is back in two minutes.
+func TestASlurmctldThatIsRestartedCostsNoInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuiet(t, 0)
+		cloud := newFakeCloud(3)
+		q.d.Cloud = cloud
+		q.slurm.fakeSlurm.nodes["q-dy-a-1"] = &slurm.Node{Name: "q-dy-a-1", Addr: "q-dy-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
+		q.run(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		q.slurm.down.Store(true)
+		q.slurm.set("q-dy-a-1", risingState)
+		q.d.tell(t.Context(), func(o *Observed) { o.Resumed = append(o.Resumed, request(job("7", "q-dy-a-1"))) })
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if addr := q.slurm.node("q-dy-a-1").Addr; addr != "q-dy-a-1" {
+			t.Errorf("a slurmctld that is down knows %s", addr)
+		}
+		q.slurm.down.Store(false)
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if addr := q.slurm.node("q-dy-a-1").Addr; addr == "q-dy-a-1" {
+			t.Errorf("the node has no address:\n%s", q.log.String())
+		}
+		if len(cloud.ended) > 0 || cloud.launched() != 1 {
+			t.Errorf("%d of %d instances were ended:\n%s", len(cloud.ended), cloud.launched(), q.log.String())
 		}
 		q.end(t)
 	})
