@@ -112,7 +112,7 @@ type Daemon struct {
 // given up; the next Run finishes them.
 func (d *Daemon) Run(ctx context.Context) error {
 	if d.Now == nil {
-		d.Now = time.Now
+		d.Now = steadyClock()
 	}
 	if d.ResumeLog == nil {
 		d.ResumeLog = d.Log
@@ -177,6 +177,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// steadyClock returns a clock that shows the time at which the process began, and what
+// has passed since. A wall clock that is set while nodes boot would have them given up,
+// or waited for, by the hour.
+func steadyClock() func() time.Time {
+	began := time.Now()
+	wall := began.Round(0)
+	return func() time.Time { return wall.Add(time.Since(began)) }
 }
 
 // tell hands an observation to the loop that decides.
@@ -511,6 +520,9 @@ func (d *Daemon) update(ctx context.Context, do Actions) {
 	}
 	losing := make([][]string, len(do.Restart))
 	for i, r := range do.Restart {
+		if losing[i] = r.Jobs; len(r.Nodes) == 0 {
+			continue
+		}
 		var err error
 		if losing[i], err = d.Scheduler.JobsOn(ctx, slurm.Compress(r.Nodes)); err != nil && ctx.Err() == nil {
 			d.Log.Warn("jobs of nodes that go down", "error", err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,8 @@ func TestInstancesOfAFleetRequestUnderWay(t *testing.T) {
 
 	i.Resource = "b"
 	s.step(Observed{Slurm: s.view(), EC2: s.ec2(i)})
+	s.now = s.now.Add(orphanGrace)
+	s.step(Observed{Slurm: s.view(), EC2: s.ec2(i)})
 	s.expect("terminated of another compute resource", s.do.Terminate, []string{"i-1"})
 }
 
@@ -126,6 +129,7 @@ func TestInstancesOfAFleetRequestUnderWay(t *testing.T) {
 // brought is nobody's, and nothing is to be waited for.
 func TestOrphansEndAtOnce(t *testing.T) {
 	s := newStory(t, AllOrNothing)
+	s.step(Observed{Slurm: s.view(), EC2: s.ec2()})
 	s.now = s.now.Add(time.Hour)
 	stray := Instance{ID: "i-1", State: "running", Addr: "10.0.0.1", Queue: "q", Resource: "a", Token: "another", Launched: s.now}
 	s.step(Observed{Slurm: s.view(), EC2: s.ec2(stray)})
@@ -142,4 +146,141 @@ func TestNodesThatWereNotUpInTimeLoseNoTime(t *testing.T) {
 	s.step(Observed{ResumeFailed: []string{"q-dy-a-1"}})
 	s.expect("terminated", s.do.Terminate, []string{"i-qdya1"})
 	s.expect("failures", s.mem.Failures["q/a"], 1)
+}
+
+func TestManySmallJobsTakeFewRequests(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.policy.Queues["q"] = "q-dy-a-[1-1000]"
+	var jobs []slurm.Job
+	for i := range 500 {
+		jobs = append(jobs, job(fmt.Sprint(i), fmt.Sprintf("q-dy-a-[%d-%d]", 2*i+1, 2*i+2)))
+	}
+	s.step(Observed{Resumed: []Request{request(jobs...)}})
+	if n := len(s.do.Launch); n != 2 {
+		t.Fatalf("%d requests", n)
+	}
+	s.expect("least of use", s.do.Launch[0].Min, 2)
+
+	// EC2 has an odd number: the last instance is of no use to a whole job.
+	first, second := s.do.Launch[0], s.do.Launch[1]
+	s.step(Observed{Outcomes: []Outcome{answer(first, 301, ""), answer(second, 0, InsufficientCapacity)}})
+	s.expect("nodes with instances", len(s.do.Assign), 300)
+	s.expect("given back", len(s.do.Terminate), 1)
+	has := make(map[string]bool)
+	for _, a := range s.do.Assign {
+		has[a.Node] = true
+	}
+	for _, j := range jobs {
+		if has[j.Nodes[0]] != has[j.Nodes[1]] {
+			t.Errorf("job %s has a part of %v", j.ID, j.Nodes)
+		}
+	}
+}
+
+// What the account may not have is not asked for again until an instance has ended, or
+// some time has passed, and users are told.
+func TestQuotasAreNotTriedBlindly(t *testing.T) {
+	const message = "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to."
+	s := newStory(t, AllOrNothing)
+	s.up("q-dy-b-1")
+	ask := Observed{Resumed: []Request{request(job("7", "q-dy-a-[1-2]"))}}
+	refuse := func() {
+		o := answer(s.do.Launch[0], 0, "VcpuLimitExceeded")
+		o.Message = message
+		s.step(Observed{Outcomes: []Outcome{o}})
+	}
+	s.step(ask)
+	refuse()
+	s.expect("what users see", s.do.Nodes[0].Reason, "(Code:VcpuLimitExceeded)"+message)
+	s.expect("advice", Advice("VcpuLimitExceeded", message), "Your vCPU limit is 32. "+raiseQuota)
+	s.now = s.now.Add(30 * time.Second)
+	s.step(ask)
+	s.expect("launches half a minute later", s.launched(), []string(nil))
+
+	s.step(Observed{Suspended: []string{"q-dy-b-1"}})
+	ended := Instance{ID: s.do.Terminate[0], State: "terminated"}
+	s.step(Observed{Slurm: s.view(), EC2: s.ec2(ended)})
+	s.step(ask)
+	s.expect("launches when an instance has ended", s.launched(), []string{"q-dy-a-[1-2] min 2"})
+	refuse()
+	s.now = s.now.Add(s.policy.CapacityTimeout)
+	s.step(ask)
+	s.expect("launches after some time", s.launched(), []string{"q-dy-a-[1-2] min 2"})
+}
+
+func TestPoolsWithoutCapacityAreLeftOut(t *testing.T) {
+	s := newStory(t, BestEffort)
+	flexible := slurm.Resource{
+		API: slurm.CreateFleet, CapacityType: "on-demand",
+		Instances:  []slurm.ResourceType{{InstanceType: "c5.large"}, {InstanceType: "c6i.large"}},
+		Networking: &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-1", "subnet-2"}},
+	}
+	s.policy.Resources = slurm.Resources{"q": {"a": flexible}}
+	s.step(Observed{Resumed: []Request{request(job("1", "q-dy-a-[1-2]"))}})
+	o := answer(s.do.Launch[0], 2, "")
+	empty := Pool{"c5.large", "subnet-1"}
+	o.Short = []Shortage{{empty, InsufficientCapacity}, {Pool{"c6i.large", "subnet-2"}, "InternalError"}}
+	s.step(Observed{Outcomes: []Outcome{o}})
+	s.step(Observed{Resumed: []Request{request(job("2", "q-dy-a-3"))}})
+	s.expect("left out", s.do.Launch[0].Without, []Pool{empty})
+
+	c := &EC2{Cluster: "demo"}
+	for _, o := range c.fleetRequest(s.do.Launch[0], flexible).LaunchTemplateConfigs[0].Overrides {
+		if string(o.InstanceType) == empty.Type && *o.SubnetId == empty.Subnet {
+			t.Error("asked for all the same")
+		}
+	}
+	s.now = s.now.Add(s.policy.CapacityTimeout)
+	s.step(Observed{Slurm: s.view()})
+	s.step(Observed{Resumed: []Request{request(job("3", "q-dy-a-4"))}})
+	s.expect("left out after some time", s.do.Launch[0].Without, []Pool(nil))
+}
+
+func TestCodesAreJudged(t *testing.T) {
+	for code, want := range map[string]Class{
+		InsufficientCapacity: Capacity, "SpotMaxPriceTooLow": Capacity, "VcpuLimitExceeded": Quota, "UnauthorizedOperation": Permission,
+		"InvalidSnapshot.NotFound": Configuration, "Client.InvalidSubnetID.NotFound": Configuration, "RequestLimitExceeded": Throttled,
+		"InternalError": Transient, "NeverHeardOf": Transient,
+	} {
+		if got := ClassOf(code); got != want {
+			t.Errorf("%s is of class %s, want %s", code, got, want)
+		}
+	}
+	for code, v := range verdicts {
+		if v.class == "" || v.advice == "" || !slices.Contains(FailureTypes, v.event) {
+			t.Errorf("%s: %+v", code, v)
+		}
+		if v.bars && (v.class == Throttled || v.class == Transient) {
+			t.Errorf("%s is %s, and keeps a compute resource from being tried", code, v.class)
+		}
+	}
+	// The codes that ParallelCluster leaves compute resources alone for.
+	for _, code := range []string{
+		"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity",
+		"MaxSpotInstanceCountExceeded", "Unsupported", "SpotMaxPriceTooLow",
+	} {
+		p := DefaultPolicy()
+		if pause, bars := p.bars(code); !bars || pause != p.CapacityTimeout || FailureType(code) != iceFailures {
+			t.Errorf("%s: left alone for %v, %v", code, pause, bars)
+		}
+	}
+}
+
+// A clock that was set back while the daemon was down must not freeze what it keeps.
+func TestAClockThatWasSetBack(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.up("q-dy-a-1")
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-b-1"))}})
+	s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 0, InsufficientCapacity)}})
+	s.now = s.now.Add(-24 * time.Hour)
+	s.step(Observed{Restarted: true})
+	s.now = s.now.Add(s.policy.CapacityTimeout + time.Minute)
+	lost := slurm.Node{Name: "q-dy-a-1", Addr: "10.0.0.q-dy-a-1", State: "ALLOCATED+CLOUD"}
+	s.step(Observed{Slurm: s.view(lost), EC2: s.ec2()})
+	s.expect("powered down of what is gone", s.do.Nodes, []slurm.NodeUpdate{
+		{Nodes: []string{"q-dy-a-1"}, State: "down", Reason: "pcluster: instance i-qdya1 does not exist any more"},
+		{Nodes: []string{"q-dy-a-1"}, State: "power_down_force"},
+	})
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-b-1"))}})
+	s.expect("launches of what had no capacity yesterday, as it seems", s.launched(), []string{"q-dy-b-1 min 1"})
 }

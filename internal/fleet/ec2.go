@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func (c *EC2) Launch(ctx context.Context, l Launch) Outcome {
 			// Of compute resources with a list of instance types, even of one, the
 			// launch template says neither type nor subnet: a fleet request does.
 			if r.API == slurm.CreateFleet {
-				out.Instances, err = c.createFleet(ctx, l, r)
+				out.Instances, out.Short, err = c.createFleet(ctx, l, r)
 			} else {
 				out.Instances, err = c.runInstances(ctx, l)
 			}
@@ -94,6 +95,9 @@ func describe(err error) (code, message string) {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		return api.ErrorCode(), api.ErrorMessage()
+	}
+	if errors.Is(err, errOverrides) {
+		return "LaunchOverrides", err.Error()
 	}
 	return "RequestFailed", err.Error()
 }
@@ -178,7 +182,7 @@ func (c *EC2) runInstances(ctx context.Context, l Launch) ([]Instance, error) {
 	return instances, nil
 }
 
-// override replaces members of a request by those in the user's file.
+// override replaces members of a request by those in the user's file, each as a whole.
 func override(file string, l Launch, request any) error {
 	if file == "" {
 		return nil
@@ -187,38 +191,62 @@ func override(file string, l Launch, request any) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	var all map[string]map[string]json.RawMessage
-	if err == nil {
-		err = json.Unmarshal(data, &all)
-	}
-	if err == nil && all[l.Queue][l.Resource] != nil {
-		err = json.Unmarshal(all[l.Queue][l.Resource], request)
-	}
 	if err != nil {
-		return fmt.Errorf("%w in %s: %w", errOverrides, file, err)
+		return fmt.Errorf("%w: %w", errOverrides, err)
+	}
+	var all map[string]map[string]map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return fmt.Errorf("%w in %s: by queue and compute resource, members of the request: %w", errOverrides, file, err)
+	}
+	members := reflect.ValueOf(request).Elem()
+	for _, name := range sortedKeys(all[l.Queue][l.Resource]) {
+		member := members.FieldByName(name)
+		if !member.IsValid() || !member.CanSet() {
+			return fmt.Errorf("%w in %s: queue %s, compute resource %s: requests have no member %s", errOverrides, file, l.Queue, l.Resource, name)
+		}
+		value := reflect.New(member.Type())
+		if err := json.Unmarshal(all[l.Queue][l.Resource][name], value.Interface()); err != nil {
+			return fmt.Errorf("%w in %s: queue %s, compute resource %s, member %s: %w", errOverrides, file, l.Queue, l.Resource, name, err)
+		}
+		member.Set(value.Elem())
 	}
 	return nil
 }
 
 var errOverrides = errors.New("launch overrides")
 
-func (c *EC2) createFleet(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, error) {
+func (c *EC2) createFleet(ctx context.Context, l Launch, r slurm.Resource) ([]Instance, []Shortage, error) {
 	in := c.fleetRequest(l, r)
 	if err := override(c.FleetOverrides, l, in); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	res, err := c.API.CreateFleet(ctx, in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	short := shortages(res.Errors)
 	var ids []string
 	for _, i := range res.Instances {
 		ids = append(ids, i.InstanceIds...)
 	}
 	if len(ids) == 0 {
-		return nil, fleetError(res.Errors)
+		return nil, short, fleetError(res.Errors)
 	}
-	return c.withAddresses(ctx, ids, l)
+	instances, err := c.withAddresses(ctx, ids, l)
+	return instances, short, err
+}
+
+// shortages are the pools that a fleet found empty.
+func shortages(errs []types.CreateFleetError) []Shortage {
+	var out []Shortage
+	for _, e := range errs {
+		if e.LaunchTemplateAndOverrides == nil || e.LaunchTemplateAndOverrides.Overrides == nil {
+			continue
+		}
+		o := e.LaunchTemplateAndOverrides.Overrides
+		out = append(out, Shortage{Pool{string(o.InstanceType), aws.ToString(o.SubnetId)}, aws.ToString(e.ErrorCode)})
+	}
+	return out
 }
 
 // fleetError is why a fleet is empty: the one error that EC2 names, or that there is
@@ -239,26 +267,26 @@ func fleetError(errs []types.CreateFleetError) error {
 func (c *EC2) fleetRequest(l Launch, r slurm.Resource) *ec2.CreateFleetInput {
 	id, name := c.template(l)
 	var overrides []types.FleetLaunchTemplateOverridesRequest
-	subnets := r.Subnets()
-	if len(subnets) == 0 {
-		subnets = []string{""}
-	}
-	for i, t := range r.Instances {
-		for _, s := range subnets {
-			o := types.FleetLaunchTemplateOverridesRequest{InstanceType: types.InstanceType(t.InstanceType)}
-			if s != "" {
-				o.SubnetId = aws.String(s)
-			}
-			if strings.Contains(r.AllocationStrategy, "prioritized") {
-				o.Priority = aws.Float64(float64(i))
-			}
-			if r.MaxPrice != nil && r.CapacityType == "spot" {
-				o.MaxPrice = aws.String(strconv.FormatFloat(*r.MaxPrice, 'f', -1, 64))
-			}
-			overrides = append(overrides, o)
+	kinds, places := make(map[string]bool), make(map[string]bool)
+	for _, at := range pools(&r) {
+		if slices.Contains(l.Without, at) {
+			continue
 		}
+		kinds[at.Type], places[at.Subnet] = true, true
+		o := types.FleetLaunchTemplateOverridesRequest{InstanceType: types.InstanceType(at.Type)}
+		if at.Subnet != "" {
+			o.SubnetId = aws.String(at.Subnet)
+		}
+		if strings.Contains(r.AllocationStrategy, "prioritized") {
+			first := slices.IndexFunc(r.Instances, func(t slurm.ResourceType) bool { return t.InstanceType == at.Type })
+			o.Priority = aws.Float64(float64(first))
+		}
+		if r.MaxPrice != nil && r.CapacityType == "spot" {
+			o.MaxPrice = aws.String(strconv.FormatFloat(*r.MaxPrice, 'f', -1, 64))
+		}
+		overrides = append(overrides, o)
 	}
-	oneType, oneSubnet := len(r.Instances) == 1, len(subnets) == 1
+	oneType, oneSubnet := len(kinds) == 1, len(places) == 1
 	// EC2 takes a minimum only if it has not to choose among both.
 	var least *int32
 	if oneType || oneSubnet {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,7 +160,7 @@ func TestRunInstances(t *testing.T) {
 	}
 }
 
-func TestUserOverridesAreMerged(t *testing.T) {
+func TestUserOverridesReplaceMembers(t *testing.T) {
 	c, api := testEC2(3)
 	c.RunOverrides = filepath.Join(t.TempDir(), "overrides.json")
 	if err := os.WriteFile(c.RunOverrides, []byte(`{"q": {"one": {"EbsOptimized": true, "CapacityReservationSpecification": {"CapacityReservationPreference": "none"}}}}`), 0o644); err != nil {
@@ -169,11 +170,26 @@ func TestUserOverridesAreMerged(t *testing.T) {
 	if in := api.runs[0]; !*in.EbsOptimized || in.CapacityReservationSpecification.CapacityReservationPreference != "none" || *in.MaxCount != 1 {
 		t.Errorf("asked for %+v", in)
 	}
-	if err := os.WriteFile(c.RunOverrides, []byte(`{"q": `), 0o644); err != nil {
+	// Members are replaced as a whole, as ParallelCluster does.
+	if err := os.WriteFile(c.RunOverrides, []byte(`{"q": {"one": {"LaunchTemplate": {"LaunchTemplateName": "mine"}}}}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out := c.Launch(t.Context(), launchOf("one", 1, 1)); out.Code != "RequestFailed" || len(api.runs) != 1 {
-		t.Errorf("a broken file: %+v", out)
+	c.Launch(t.Context(), launchOf("one", 1, 1))
+	if lt := api.runs[1].LaunchTemplate; *lt.LaunchTemplateName != "mine" || lt.Version != nil {
+		t.Errorf("the launch template is %+v", lt)
+	}
+	for text, want := range map[string]string{
+		`{"q": `:                                 "unexpected end",
+		`{"q": {"one": {"EbsOptimised": true}}}`: "queue q, compute resource one: requests have no member EbsOptimised",
+		`{"q": {"one": {"MaxCount": "many"}}}`:   "queue q, compute resource one, member MaxCount",
+	} {
+		if err := os.WriteFile(c.RunOverrides, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out := c.Launch(t.Context(), launchOf("one", 1, 1))
+		if out.Code != "LaunchOverrides" || !strings.Contains(out.Message, want) || !strings.Contains(out.Message, c.RunOverrides) || len(api.runs) != 2 {
+			t.Errorf("%s: %+v", text, out)
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 			break
 		}
 		if e, ok := p.mem.Exhausted[key]; ok {
-			reason := failureReason(e.Code, "")
+			reason := failureReason(e.Code, e.Message)
 			todo.byState[reason] = append(todo.byState[reason], n.Name)
 		} else if p.wantsStatic(n.Name, key) {
 			todo.on = append(todo.on, n.Name)
@@ -174,7 +174,7 @@ func (p *planner) inactive(n *slurm.Node, view *SlurmView) bool {
 // or brings another in its place.
 func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 	a, assigned := p.mem.Assigned[n.Name]
-	if NoCapacity(reasonCode(n.Reason)) {
+	if _, bars := p.policy.bars(reasonCode(n.Reason)); bars {
 		if _, still := p.mem.Exhausted[key]; !still {
 			todo.off = append(todo.off, n.Name)
 		}
@@ -301,17 +301,31 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 	p.resume(Request{Nodes: ask, Jobs: jobs})
 }
 
-// capacityReturns forgets compute resources that had no capacity for long enough.
+// capacityReturns forgets compute resources that were left alone for long enough.
 // Their nodes are then powered down, which makes Slurm try them again.
 func (p *planner) capacityReturns() {
 	for _, key := range sortedKeys(p.mem.Exhausted) {
-		if p.now.Sub(p.mem.Exhausted[key].Since) >= p.policy.CapacityTimeout {
-			delete(p.mem.Exhausted, key)
-			queue, resource, _ := strings.Cut(key, "/")
-			p.record(record.Entry{What: record.CapacityBack, Queue: queue, Resource: resource})
-			p.logf("capacity for %s may be back", key)
+		if !p.now.Before(p.mem.Exhausted[key].Until) {
+			p.tryAgain(key, "capacity for it may be back")
 		}
 	}
+	maps.DeleteFunc(p.mem.Short, func(_ string, e Exhausted) bool { return !p.now.Before(e.Until) })
+}
+
+// quotaReturns forgets quotas that were used up: an instance has ended.
+func (p *planner) quotaReturns() {
+	for _, key := range sortedKeys(p.mem.Exhausted) {
+		if ClassOf(p.mem.Exhausted[key].Code) == Quota {
+			p.tryAgain(key, "an instance has ended, which leaves room in the quota")
+		}
+	}
+}
+
+func (p *planner) tryAgain(key, why string) {
+	delete(p.mem.Exhausted, key)
+	queue, resource, _ := strings.Cut(key, "/")
+	p.record(record.Entry{What: record.CapacityBack, Queue: queue, Resource: resource, Why: why})
+	p.logf("%s is tried again: %s", key, why)
 }
 
 // instances takes notice of which instances live.
@@ -329,6 +343,7 @@ func (p *planner) instances(view *EC2View) {
 			if i != nil || p.now.Sub(since) > p.policy.MissingTimeout {
 				delete(p.mem.Ending, id)
 				p.recordInstance(record.Gone, id, "")
+				p.quotaReturns()
 			}
 		case p.now.Sub(since) > repeatTermination:
 			p.terminate(id)
@@ -387,43 +402,43 @@ func (p *planner) replaceLost(nodes []string) {
 // repeatTermination is after how long an instance that still runs is told again.
 const repeatTermination = 30 * time.Second
 
-// orphans terminates instances that have our tags and belong to no node.
+// orphanGrace is for how long an instance that is nobody's may be one of which EC2
+// tells before it has answered the request for it.
+const orphanGrace = 5 * time.Second
+
+// orphans terminates instances that have our tags and belong to no node. A memory that
+// has seen EC2 before they appeared would know whose they are. A new memory gives nodes
+// the time to be seen with their instances. Only our own clock counts.
 func (p *planner) orphans(view *EC2View) {
-	owned := make(map[string]bool)
-	for _, a := range p.mem.Assigned {
-		owned[a.Instance] = true
-	}
-	for id := range p.mem.Ending {
-		owned[id] = true
-	}
+	owned := p.owners()
 	for _, o := range p.mem.Outcomes {
 		for _, i := range o.Instances {
-			owned[i.ID] = true
+			owned[i.ID] = o.Token
 		}
 	}
+	strays := make(map[string]Stray)
 	for _, i := range view.Instances {
-		if !i.Live() || owned[i.ID] || p.mayBeLaunching(&i) || !p.abandoned(&i, view) {
+		_, ending := p.mem.Ending[i.ID]
+		if !i.Live() || owned[i.ID] != "" || ending || p.mayBeLaunching(&i) {
+			continue
+		}
+		s, known := p.mem.Strays[i.ID]
+		if !known {
+			s = Stray{Since: view.At, Old: !p.mem.Looked}
+		}
+		patience := orphanGrace
+		if s.Old {
+			patience = p.policy.OrphanTimeout
+		}
+		if view.At.Sub(s.Since) < patience {
+			strays[i.ID] = s
 			continue
 		}
 		p.terminate(i.ID)
 		p.recordInstance(record.Terminated, i.ID, "it belongs to no node")
 		p.logf("terminate %s, which belongs to no node", i.ID)
 	}
-}
-
-// orphanGrace is for how long an instance that is nobody's may be one of which EC2
-// tells before it has answered the request for it.
-const orphanGrace = 10 * time.Second
-
-// abandoned says whether an instance that is nobody's can't become anybody's. A memory
-// that is older than the instance would know whose it is. A new one gives nodes the
-// time to be seen with their instances.
-func (p *planner) abandoned(i *Instance, view *EC2View) bool {
-	epoch := time.Unix(0, p.mem.Epoch)
-	if i.Launched.After(epoch.Add(time.Minute)) { // whatever our clock says, and EC2's
-		return view.At.Sub(i.Launched) >= orphanGrace
-	}
-	return view.At.Sub(epoch) >= p.policy.OrphanTimeout
+	p.mem.Strays, p.mem.Looked = strays, true
 }
 
 // mayBeLaunching says whether an instance can be the fruit of a launch that has not

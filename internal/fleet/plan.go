@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 	p := &planner{policy: policy, mem: mem.clone(), now: now}
 	p.indexLaunches()
 	if seen.Restarted {
+		p.mem.notAfter(now)
 		p.repeat()
 	}
 	p.takeOutcomes(seen.Outcomes)
@@ -98,29 +100,34 @@ func (p *planner) resume(r Request) {
 		return
 	}
 	wanted, refused := make(map[string]bool), make(map[string]bool)
+	why := make(map[refusal][]string)
 	for _, node := range r.Nodes {
 		switch code, message, ok := p.wants(node); {
 		case code != "":
 			refused[node] = true
-			p.fail([]string{node}, code, message)
+			why[refusal{code, message}] = append(why[refusal{code, message}], node)
 		case ok:
 			wanted[node] = true
 		}
 	}
-	covered := make(map[string]bool) // nodes that an earlier group launches
-	var shared []GroupJob            // jobs of one group that takes what it gets
-	for _, j := range p.groupJobs(r, wanted) {
-		if j.Whole && slices.ContainsFunc(j.Nodes, func(n string) bool { return refused[n] }) {
-			continue // it can't have all its nodes
-		}
-		if j.Whole && p.policy.Strategy == AllOrNothing {
-			p.launchGroup(wanted, covered, true, j)
-			continue
-		}
-		shared = append(shared, j)
+	for _, w := range sortedWhy(why) {
+		p.fail(why[w], w.Code, w.Message)
 	}
+	covered := make(map[string]bool) // nodes that an earlier group launches
+	var strict, shared []GroupJob    // that get all their nodes at once or none, and those of one group that takes what it gets
+	for _, j := range p.groupJobs(r, wanted) {
+		switch {
+		case j.Whole && slices.ContainsFunc(j.Nodes, func(n string) bool { return refused[n] }):
+			// it can't have all its nodes
+		case j.Whole && p.policy.Strategy == AllOrNothing:
+			strict = append(strict, j)
+		default:
+			shared = append(shared, j)
+		}
+	}
+	p.launchWhole(wanted, covered, strict)
 	if len(shared) > 0 {
-		p.launchGroup(wanted, covered, false, shared...)
+		p.launchGroup(wanted, covered, 1, shared...)
 	}
 	var left []string
 	for _, n := range r.Nodes {
@@ -147,9 +154,9 @@ func (p *planner) wants(node string) (code, message string, ok bool) {
 		p.mem.Groups[group] = g
 		return "", "", false
 	}
-	if e, ok := p.mem.Exhausted[key]; ok && p.now.Sub(e.Since) < p.policy.CapacityTimeout {
-		// Slurm chose the node before it heard that there is no capacity.
-		return e.Code, "", false
+	if e, ok := p.mem.Exhausted[key]; ok && p.now.Before(e.Until) {
+		// Slurm chose the node before it heard that it can't be had.
+		return e.Code, e.Message, false
 	}
 	if a, ok := p.mem.Assigned[node]; ok {
 		if !a.Ready {
@@ -194,9 +201,57 @@ func (p *planner) groupJobs(r Request, wanted map[string]bool) []GroupJob {
 	return jobs
 }
 
+// launchesEach is how many jobs at once get a request to EC2 each. EC2 takes two
+// requests a second: hundreds of small jobs would wait for minutes.
+const launchesEach = 4
+
+// launchWhole begins the launch of jobs of several nodes that can't do with a part of
+// them. A few get a request each, which brings all their instances or none. Of many,
+// those of one compute resource share requests that bring what there is: whole jobs get
+// their nodes from it, in order, and what is left over, which is less than one job
+// needs, goes back at once. No job ever keeps a part.
+func (p *planner) launchWhole(wanted, covered map[string]bool, jobs []GroupJob) {
+	if len(jobs) <= launchesEach {
+		for _, j := range jobs {
+			p.launchGroup(wanted, covered, allNodes, j)
+		}
+		return
+	}
+	byKey := make(map[string][]GroupJob)
+	var keys []string
+	for _, j := range jobs {
+		key, _ := p.key(j.Nodes[0])
+		if slices.ContainsFunc(j.Nodes, func(n string) bool { other, _ := p.key(n); return other != key }) {
+			p.launchGroup(wanted, covered, allNodes, j)
+			continue
+		}
+		if _, known := byKey[key]; !known {
+			keys = append(keys, key)
+		}
+		byKey[key] = append(byKey[key], j)
+	}
+	for _, key := range keys {
+		for len(byKey[key]) > 0 {
+			n, nodes, least := 0, 0, math.MaxInt
+			for _, j := range byKey[key] {
+				if n > 0 && nodes+len(j.Nodes) > p.policy.LaunchBatch {
+					break
+				}
+				n, nodes, least = n+1, nodes+len(j.Nodes), min(least, len(j.Nodes))
+			}
+			p.launchGroup(wanted, covered, least, byKey[key][:n]...)
+			byKey[key] = byKey[key][n:]
+		}
+	}
+}
+
+// allNodes is the least number of instances that is of use, if it is all of them.
+const allNodes = math.MaxInt
+
 // launchGroup begins the launch of those of the jobs' nodes that are wanted and not
-// covered by an earlier group. Strict requests bring all instances or none.
-func (p *planner) launchGroup(wanted, covered map[string]bool, strict bool, jobs ...GroupJob) {
+// covered by an earlier group. Fewer instances than least, in each request, are of no
+// use.
+func (p *planner) launchGroup(wanted, covered map[string]bool, least int, jobs ...GroupJob) {
 	p.mem.Sequence++
 	group := fmt.Sprintf("%d-%d", p.mem.Epoch, p.mem.Sequence)
 	byKey := make(map[string][]string)
@@ -216,10 +271,7 @@ func (p *planner) launchGroup(wanted, covered map[string]bool, strict bool, jobs
 		for nodes := range slices.Chunk(byKey[key], batch) {
 			l := Launch{
 				Token: token(group, len(g.Parts), nodes), Group: group,
-				Queue: queue, Resource: resource, Nodes: nodes, Min: 1, Since: p.now,
-			}
-			if strict {
-				l.Min = len(nodes)
+				Queue: queue, Resource: resource, Nodes: nodes, Min: min(least, len(nodes)), Without: p.without(queue, resource), Since: p.now,
 			}
 			g.Parts = append(g.Parts, l.Token)
 			p.mem.Launches[l.Token] = l
@@ -277,7 +329,7 @@ func (p *planner) suspend(node string) {
 
 // resumeFailed gives up on nodes that were not up within Slurm's ResumeTimeout.
 func (p *planner) resumeFailed(nodes []string) {
-	var ours []string
+	var ours, jobs []string
 	for _, node := range nodes {
 		if _, ok := p.key(node); !ok {
 			continue
@@ -291,6 +343,10 @@ func (p *planner) resumeFailed(nodes []string) {
 		ours = append(ours, node)
 	}
 	p.update(slurm.NodeUpdate{Nodes: ours, State: slurm.StatePowerDownForce})
+	if len(jobs) > 0 {
+		// Slurm has requeued them, for a time that is long.
+		p.do.Restart = append(p.do.Restart, Restart{Jobs: slices.Compact(slices.Sorted(slices.Values(jobs))), After: restartElsewhere})
+	}
 }
 
 // naming takes notice of which nodes can learn their names.
@@ -372,7 +428,7 @@ func (p *planner) fail(nodes []string, code, message string) {
 		p.do.Failed = append(p.do.Failed, NodeFailure{Node: n, Code: code, Message: message})
 	}
 	p.record(record.Entry{What: record.NodeFailed, Nodes: slurm.Compress(nodes), Code: code, Class: FailureType(code), Message: message})
-	if NoCapacity(code) {
+	if _, bars := p.policy.bars(code); bars {
 		// Slurm avoids these nodes from now on, and may have others for the jobs.
 		p.do.Restart = append(p.do.Restart, Restart{Nodes: nodes, After: restartElsewhere})
 	}

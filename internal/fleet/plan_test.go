@@ -342,7 +342,7 @@ func TestStaticNodesAreKept(t *testing.T) {
 	s.expect("node updates", s.do.Nodes, up)
 
 	s.step(Observed{Resumed: []Request{{Nodes: []string{"q-st-a-1"}}}})
-	s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 0, "VcpuLimitExceeded")}})
+	s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 0, "InternalError")}})
 	s.step(Observed{Slurm: off()})
 	s.expect("node updates right after a failure", s.do.Nodes, []slurm.NodeUpdate(nil))
 	s.now = s.now.Add(firstPause)
@@ -397,14 +397,16 @@ func TestOrphansAreTerminated(t *testing.T) {
 	s := newStory(t, AllOrNothing)
 	s.step(Observed{Resumed: []Request{request(job("1", "q-dy-a-1"))}})
 	launching := s.do.Launch[0]
-	old := noon.Add(-time.Hour) // before the memory began
+	old := noon.Add(-time.Hour)
+	instances := []Instance{
+		{ID: "i-old", State: "running", Launched: old, Queue: "q", Resource: "b"},
+		{ID: "i-gone", State: "terminated", Launched: old},
+		{ID: "i-launching", State: "pending", Launched: old, Token: launching.Token},
+	}
+	s.step(Observed{Slurm: s.view(), EC2: s.ec2(instances...)})
+	s.expect("terminated while a node may still say that it is its own", s.do.Terminate, []string(nil))
 	s.now = s.now.Add(s.policy.OrphanTimeout)
-	s.step(Observed{Slurm: s.view(), EC2: s.ec2(
-		Instance{ID: "i-old", State: "running", Launched: old, Queue: "q", Resource: "b"},
-		Instance{ID: "i-young", State: "running", Launched: s.now, Queue: "q", Resource: "b"},
-		Instance{ID: "i-gone", State: "terminated", Launched: old},
-		Instance{ID: "i-launching", State: "pending", Launched: old, Token: launching.Token},
-	)})
+	s.step(Observed{Slurm: s.view(), EC2: s.ec2(instances...)})
 	s.expect("terminated", s.do.Terminate, []string{"i-old"})
 }
 

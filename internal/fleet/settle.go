@@ -21,18 +21,66 @@ func (p *planner) takeOutcomes(outcomes []Outcome) {
 		p.mem.Answered[o.Token] = l
 		p.mem.Outcomes[o.Token] = o
 		p.recordOutcome(l, o)
-		if NoCapacity(o.Code) && p.policy.CapacityTimeout > 0 {
-			key := l.Queue + "/" + l.Resource
-			if _, known := p.mem.Exhausted[key]; !known {
-				p.mem.Exhausted[key] = Exhausted{Code: o.Code, Since: p.now}
-				p.record(record.Entry{
-					What: record.Exhausted, Queue: l.Queue, Resource: l.Resource, Code: o.Code, Message: o.Message,
-					Until: p.now.Add(p.policy.CapacityTimeout),
-				})
-				p.logf("no capacity for %s: %s", key, o.Code)
-			}
+		p.short(l, o)
+	}
+}
+
+// short remembers what EC2 has none of, so that it is not asked for in vain.
+func (p *planner) short(l Launch, o Outcome) {
+	key := l.Queue + "/" + l.Resource
+	for _, s := range o.Short {
+		if pause, bars := p.policy.bars(s.Code); bars {
+			p.mem.Short[poolKey(key, s.Pool)] = Exhausted{Code: s.Code, Since: p.now, Until: p.now.Add(pause)}
 		}
 	}
+	pause, bars := p.policy.bars(o.Code)
+	if !bars {
+		return
+	}
+	if _, known := p.mem.Exhausted[key]; known {
+		return
+	}
+	until := p.now.Add(pause)
+	p.mem.Exhausted[key] = Exhausted{Code: o.Code, Message: o.Message, Since: p.now, Until: until}
+	p.record(record.Entry{What: record.Exhausted, Queue: l.Queue, Resource: l.Resource, Code: o.Code, Message: o.Message, Until: until})
+	p.logf("%s is left alone until %s: %s", key, until.UTC().Format(time.TimeOnly), failureReason(o.Code, o.Message))
+}
+
+func poolKey(key string, at Pool) string { return key + "/" + at.Type + "/" + at.Subnet }
+
+// pools are the places that a compute resource's instances come from.
+func pools(r *slurm.Resource) []Pool {
+	subnets := r.Subnets()
+	if len(subnets) == 0 {
+		subnets = []string{""}
+	}
+	var all []Pool
+	for _, t := range r.Instances {
+		for _, s := range subnets {
+			all = append(all, Pool{t.InstanceType, s})
+		}
+	}
+	return all
+}
+
+// without lists the pools of a compute resource that are known to be empty. They are
+// never all of them: then the compute resource is exhausted.
+func (p *planner) without(queue, resource string) []Pool {
+	if len(p.mem.Short) == 0 {
+		return nil
+	}
+	r := p.policy.Resources[queue][resource]
+	var empty []Pool
+	all := pools(&r)
+	for _, at := range all {
+		if e, ok := p.mem.Short[poolKey(queue+"/"+resource, at)]; ok && p.now.Before(e.Until) {
+			empty = append(empty, at)
+		}
+	}
+	if len(empty) == len(all) {
+		return nil
+	}
+	return empty
 }
 
 // settle gives the jobs of every group whose launches were all answered their nodes.
@@ -99,6 +147,14 @@ func (p *planner) settleGroup(id string, g Group) {
 	for _, n := range g.Off {
 		off[n] = true
 	}
+	jobs := make(map[string][]string)
+	for _, j := range g.Jobs {
+		for _, n := range j.Nodes {
+			if j.ID != "" {
+				jobs[n] = append(jobs[n], j.ID)
+			}
+		}
+	}
 	for _, j := range g.Jobs {
 		need := slices.DeleteFunc(slices.Clone(j.Nodes), func(n string) bool {
 			_, has := p.mem.Assigned[n]
@@ -108,7 +164,7 @@ func (p *planner) settleGroup(id string, g Group) {
 			continue
 		}
 		for _, n := range need {
-			p.assign(pool, n)
+			p.assign(pool, n, jobs[n])
 		}
 	}
 	p.failRest(g, pool, off)
@@ -149,7 +205,7 @@ func (p *planner) enough(pool pool, nodes []string) bool {
 }
 
 // assign gives a node the next instance of its kind, if there is one.
-func (p *planner) assign(pool pool, node string) {
+func (p *planner) assign(pool pool, node string, jobs []string) {
 	key, ok := p.key(node)
 	if !ok || len(pool.instances[key]) == 0 {
 		return
@@ -159,7 +215,7 @@ func (p *planner) assign(pool pool, node string) {
 	}
 	i := pool.instances[key][0]
 	pool.instances[key] = pool.instances[key][1:]
-	a := Assignment{Node: node, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Since: p.now}
+	a := Assignment{Node: node, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Since: p.now, Jobs: jobs}
 	p.mem.Assigned[node] = a
 	p.do.Assign = append(p.do.Assign, a)
 	delete(p.mem.Paused, key)

@@ -84,6 +84,18 @@ type Request struct {
 	Jobs  []slurm.Job // the jobs that the nodes are for; nodes may be for none
 }
 
+// A Pool is one of the places that instances of a compute resource come from.
+type Pool struct {
+	Type   string `json:"type"`
+	Subnet string `json:"subnet,omitempty"` // empty: the launch template's
+}
+
+// A Shortage is a pool that was found empty.
+type Shortage struct {
+	Pool
+	Code string `json:"code"`
+}
+
 // A Launch is one request to EC2. Everything that it needs to be repeated is in it.
 type Launch struct {
 	Token    string    `json:"token"` // EC2 launches once for each
@@ -91,7 +103,8 @@ type Launch struct {
 	Queue    string    `json:"queue"`
 	Resource string    `json:"resource"`
 	Nodes    []string  `json:"nodes"`
-	Min      int       `json:"min"` // fewer instances than this are of no use
+	Min      int       `json:"min"`               // fewer instances than this are of no use
+	Without  []Pool    `json:"without,omitempty"` // that need not be tried
 	Since    time.Time `json:"since"`
 }
 
@@ -101,6 +114,7 @@ type Outcome struct {
 	Instances []Instance `json:"instances,omitempty"`
 	Code      string     `json:"code,omitempty"` // why there are not as many as wanted
 	Message   string     `json:"message,omitempty"`
+	Short     []Shortage `json:"-"` // pools that had none, or not enough
 }
 
 // A Group is what is launched for one purpose, possibly by several Launches. When
@@ -126,6 +140,7 @@ type Assignment struct {
 	Addr     string    `json:"addr"`
 	Hostname string    `json:"hostname"`
 	Since    time.Time `json:"since"`
+	Jobs     []string  `json:"jobs,omitempty"`     // that it was launched for
 	Named    bool      `json:"named,omitempty"`    // the node can learn its name, and Slurm its address
 	Seen     bool      `json:"seen,omitempty"`     // EC2 has shown the instance since it was launched
 	Ready    bool      `json:"ready,omitempty"`    // slurmd has registered
@@ -134,10 +149,19 @@ type Assignment struct {
 	Attempts int       `json:"attempts,omitempty"` // to name it that came to no certain end
 }
 
-// Exhausted is a compute resource that EC2 has no capacity for.
+// Exhausted is a compute resource, or a pool of one, that is left alone for a while,
+// since a launch failed in a way in which the next would fail, too.
 type Exhausted struct {
-	Code  string    `json:"code"`
-	Since time.Time `json:"since"`
+	Code    string    `json:"code"`
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since"`
+	Until   time.Time `json:"until"`
+}
+
+// A Stray is an instance that is nobody's.
+type Stray struct {
+	Since time.Time `json:"since"`         // it was seen first
+	Old   bool      `json:"old,omitempty"` // at the first look of this memory: it may be somebody's
 }
 
 // A Pause keeps static nodes whose launch fails from being tried all the time.
@@ -153,14 +177,18 @@ type Memory struct {
 	Sequence int   `json:"sequence"`
 
 	Groups    map[string]Group      `json:"groups,omitempty"`
-	Launches  map[string]Launch     `json:"launches,omitempty"` // not answered yet, by token
-	Outcomes  map[string]Outcome    `json:"outcomes,omitempty"` // of groups that wait for more, by token
-	Answered  map[string]Launch     `json:"answered,omitempty"` // the launches of Outcomes
-	Assigned  map[string]Assignment `json:"assigned,omitempty"` // by node
-	Ending    map[string]time.Time  `json:"ending,omitempty"`   // instances told to terminate, and when
-	Exhausted map[string]Exhausted  `json:"exhausted,omitempty"`
+	Launches  map[string]Launch     `json:"launches,omitempty"`  // not answered yet, by token
+	Outcomes  map[string]Outcome    `json:"outcomes,omitempty"`  // of groups that wait for more, by token
+	Answered  map[string]Launch     `json:"answered,omitempty"`  // the launches of Outcomes
+	Assigned  map[string]Assignment `json:"assigned,omitempty"`  // by node
+	Ending    map[string]time.Time  `json:"ending,omitempty"`    // instances told to terminate, and when
+	Exhausted map[string]Exhausted  `json:"exhausted,omitempty"` // by queue/resource
+	Short     map[string]Exhausted  `json:"short,omitempty"`     // by queue/resource/type/subnet
 	Paused    map[string]Pause      `json:"paused,omitempty"`
 	Failures  map[string]int        `json:"failures,omitempty"` // starts that failed, by queue/resource
+
+	Looked bool             `json:"looked,omitempty"` // EC2 was looked at since the memory is new
+	Strays map[string]Stray `json:"strays,omitempty"` // instances that are nobody's, by ID
 
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
 	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
@@ -182,8 +210,10 @@ func (m Memory) clone() Memory {
 	m.Assigned = cloneMap(m.Assigned)
 	m.Ending = cloneMap(m.Ending)
 	m.Exhausted = cloneMap(m.Exhausted)
+	m.Short = cloneMap(m.Short)
 	m.Paused = cloneMap(m.Paused)
 	m.Failures = cloneMap(m.Failures)
+	m.Strays = cloneMap(m.Strays)
 	m.Unclaimed = cloneMap(m.Unclaimed)
 	m.Touched = cloneMap(m.Touched)
 	m.Warnings = cloneMap(m.Warnings)
@@ -196,6 +226,50 @@ func cloneMap[K comparable, V any](m map[K]V) map[K]V {
 		return make(map[K]V)
 	}
 	return maps.Clone(m)
+}
+
+// notAfter cuts what is remembered to have happened later than now: the clock was set
+// back while nobody ran. Whatever waits then begins to wait now.
+func (m *Memory) notAfter(now time.Time) {
+	cut := func(t time.Time) time.Time {
+		if t.After(now) {
+			return now
+		}
+		return t
+	}
+	for k, v := range m.Launches {
+		v.Since = cut(v.Since)
+		m.Launches[k] = v
+	}
+	for k, v := range m.Answered {
+		v.Since = cut(v.Since)
+		m.Answered[k] = v
+	}
+	for k, v := range m.Assigned {
+		v.Since = cut(v.Since)
+		m.Assigned[k] = v
+	}
+	for k, v := range m.Ending {
+		m.Ending[k] = cut(v)
+	}
+	for k, v := range m.Strays {
+		v.Since = cut(v.Since)
+		m.Strays[k] = v
+	}
+	for _, bars := range []map[string]Exhausted{m.Exhausted, m.Short} {
+		for k, v := range bars {
+			if v.Since.After(now) {
+				v.Since, v.Until = now, now.Add(v.Until.Sub(v.Since))
+				bars[k] = v
+			}
+		}
+	}
+	for k, v := range m.Paused {
+		if v.Until.After(now.Add(v.Last)) {
+			v.Until = now.Add(v.Last)
+			m.Paused[k] = v
+		}
+	}
 }
 
 // Observed is what has been seen and heard since the last call of Plan. Everything
@@ -258,6 +332,7 @@ type Actions struct {
 // Slurm's own, of more than a minute, is for nodes that may still run the job.
 type Restart struct {
 	Nodes []string
+	Jobs  []string // that have lost the nodes already
 	After time.Duration
 }
 

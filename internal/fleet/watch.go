@@ -196,7 +196,7 @@ func (d *Daemon) slurmView(ctx context.Context) (*SlurmView, error) {
 
 // InMotion says whether instances come or go.
 func (m *Memory) InMotion() bool {
-	if len(m.Launches)+len(m.Answered)+len(m.Ending)+len(m.Unclaimed) > 0 {
+	if len(m.Launches)+len(m.Answered)+len(m.Ending)+len(m.Unclaimed)+len(m.Strays) > 0 {
 		return true
 	}
 	for _, a := range m.Assigned {

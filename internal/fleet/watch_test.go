@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,12 +25,15 @@ import (
 
 // calls counts what is asked of AWS, by operation, and can have none of it answered.
 type calls struct {
-	count map[string]int // only one call happens at a time
+	mu    sync.Mutex
+	count map[string]int
 	down  atomic.Bool
 }
 
 func (c *calls) met(operation string) error {
+	c.mu.Lock()
 	c.count[operation]++
+	c.mu.Unlock()
 	if c.down.Load() {
 		return errors.New("dial tcp: i/o timeout")
 	}
@@ -37,6 +41,8 @@ func (c *calls) met(operation string) error {
 }
 
 func (c *calls) total() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := 0
 	for _, k := range c.count {
 		n += k

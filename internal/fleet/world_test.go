@@ -396,7 +396,7 @@ func (w *world) quiet(t *rapid.T) {
 		case n.State.PoweringUp() && !n.State.Down():
 			t.Fatalf("%s is %s for ever", n.Name, n.State)
 		}
-		if name, _ := slurm.ParseNodeName(n.Name); name.Static && !on && !NoCapacity(reasonCode(n.Reason)) && w.capacity[name.Queue+"/"+name.Resource] > 0 {
+		if name, _ := slurm.ParseNodeName(n.Name); name.Static && !on && ClassOf(reasonCode(n.Reason)) != Capacity && w.capacity[name.Queue+"/"+name.Resource] > 0 {
 			t.Fatalf("static node %s is %s, reason %q", n.Name, n.State, n.Reason)
 		}
 	}
