@@ -368,6 +368,9 @@ func (b *bench) coldNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.coldStart(ctx, node); err != nil {
+		return err
+	}
 	r := b.table.add("cold node: sbatch to job start", "s", 10, took)
 	ours, note, err := b.bootSeconds(ctx, node)
 	if err != nil {

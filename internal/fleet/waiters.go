@@ -40,7 +40,7 @@ type waiter struct {
 // Intervals of looks at the nodes that programs wait for.
 const (
 	waitInterval   = 200 * time.Millisecond
-	expectInterval = 40 * time.Millisecond // when a node has said that its slurmd starts
+	expectInterval = 20 * time.Millisecond // when a node has said that its slurmd starts
 	expectFor      = 10 * time.Second
 	// unstarted is for how long a node may look as if it had not been told to start:
 	// slurmctld runs its prolog before it powers nodes up.
@@ -97,8 +97,11 @@ func (w *waiters) run(ctx context.Context) {
 			case <-w.arrivals():
 			}
 		}
+		began := time.Now()
 		w.look(ctx)
-		if !sleep(ctx, expectInterval, nil) || !w.expecting() && !sleep(ctx, waitInterval-expectInterval, w.arrivals()) {
+		// Most of the time is slurmctld's for its own work.
+		pause := max(expectInterval, 2*time.Since(began))
+		if !sleep(ctx, pause, nil) || !w.expecting() && !sleep(ctx, waitInterval-pause, w.arrivals()) {
 			return
 		}
 	}
