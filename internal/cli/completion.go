@@ -154,9 +154,15 @@ func (c *completer) complete(ctx context.Context) (_ []candidate, files bool) {
 		return beginning(list, "", word), files
 	}
 	if len(words) == 1 && cmd.Annotations[positional] != "" && !strings.HasPrefix(word, "-") {
-		return beginning(candidates(strings.Split(strings.Trim(cmd.Annotations[positional], "{}"), ",")), "", word), false
+		return beginning(candidates(choicesOf(cmd)), "", word), false
 	}
 	return beginning(unusedOptions(cmd, words[:len(words)-1]), "", word), false
+}
+
+// choicesOf returns what the first argument of a command can be.
+func choicesOf(cmd *cobra.Command) []string {
+	inside, _, _ := strings.Cut(strings.TrimPrefix(cmd.Annotations[positional], "{"), "}")
+	return strings.Split(inside, ",")
 }
 
 // beginning returns the candidates that begin with a word, each behind a prefix.

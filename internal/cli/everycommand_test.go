@@ -112,6 +112,7 @@ func everyCommand(file string) [][]string {
 		"cluster-name": "demo", "image-id": "image", "cluster-configuration": file, "image-configuration": file, "status": "START_REQUESTED",
 		"image-status": "PENDING", "log-stream-name": "stream",
 	}
+	positionals := map[string][]string{"why": {"job", "42"}}
 	var list [][]string
 	env := Env{}
 	for _, cmd := range newRoot(&env).Commands() {
@@ -124,7 +125,7 @@ func everyCommand(file string) [][]string {
 				args = append(args, "--"+f.Name, values[f.Name])
 			}
 		})
-		list = append(list, args)
+		list = append(list, append(args, positionals[cmd.Name()]...))
 	}
 	return list
 }

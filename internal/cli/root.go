@@ -54,6 +54,7 @@ func newRoot(env *Env) *cobra.Command {
 		newExportClusterLogsCmd(env, runExportClusterLogs),
 		newExportImageLogsCmd(env, runExportImageLogs),
 		newSSHCmd(env, runSSH),
+		newWhyCmd(env, runWhy),
 		newVersionCmd(env, runVersion),
 	}
 	commands = append(commands, newConfigCmd(env), newCompletionCmd(env, runCompletion), newCompleteCmd(env))

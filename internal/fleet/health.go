@@ -160,7 +160,6 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 	if !w.Drained && !n.State.Has("DRAIN", "DRAINED", "DRAINING") {
 		p.update(slurm.NodeUpdate{Nodes: []string{n.Name}, State: slurm.StateDrain, Reason: "pcluster: " + w.Text})
 		p.recordNode(record.Draining, n.Name, a.Instance, w.Text)
-		p.recordNode(record.Draining, n.Name, a.Instance, w.Text)
 		p.logf("drain %s", n.Name)
 	}
 	w.Drained = true
@@ -168,7 +167,6 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 	if soon && !w.Requeued && n.State.HasJob() {
 		w.Requeued = true
 		p.do.Requeue = append(p.do.Requeue, n.Name)
-		p.recordNode(record.Requeued, n.Name, a.Instance, w.Text)
 		p.recordNode(record.Requeued, n.Name, a.Instance, w.Text)
 		p.logf("requeue the jobs of %s: %s", n.Name, w.Text)
 	}

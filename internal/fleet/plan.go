@@ -427,7 +427,7 @@ func (p *planner) fail(nodes []string, code, message string) {
 	for _, n := range nodes {
 		p.do.Failed = append(p.do.Failed, NodeFailure{Node: n, Code: code, Message: message})
 	}
-	p.record(record.Entry{What: record.NodeFailed, Nodes: slurm.Compress(nodes), Code: code, Class: FailureType(code), Message: message})
+	p.record(record.Entry{What: record.NodeFailed, Nodes: slurm.Compress(nodes), Code: code, Class: string(ClassOf(code)), Message: message})
 	if _, bars := p.policy.bars(code); bars {
 		// Slurm avoids these nodes from now on, and may have others for the jobs.
 		p.do.Restart = append(p.do.Restart, Restart{Nodes: nodes, After: restartElsewhere})

@@ -29,13 +29,22 @@ func (p *planner) recordInstance(what record.Kind, instance, why string) {
 	p.record(record.Entry{What: what, Instances: map[string]string{instance: ""}, Why: why})
 }
 
-// recordAsked adds a request of slurmctld's.
+// recordAsked adds a request of slurmctld's: an entry for each job, and one for the
+// nodes that are for none.
 func (p *planner) recordAsked(what record.Kind, r Request) {
-	e := record.Entry{What: what, Nodes: slurm.Compress(r.Nodes)}
-	for _, j := range r.Jobs {
-		e.Jobs = append(e.Jobs, j.ID)
+	rest := make(map[string]bool, len(r.Nodes))
+	for _, n := range r.Nodes {
+		rest[n] = true
 	}
-	p.record(e)
+	for _, j := range r.Jobs {
+		p.record(record.Entry{What: what, Nodes: slurm.Compress(j.Nodes), Jobs: []string{j.ID}})
+		for _, n := range j.Nodes {
+			delete(rest, n)
+		}
+	}
+	if len(rest) > 0 {
+		p.record(record.Entry{What: what, Nodes: slurm.Compress(sortedKeys(rest))})
+	}
 }
 
 // recordLaunch adds a request to EC2 that begins.
@@ -77,7 +86,7 @@ func (p *planner) recordOutcome(l Launch, o Outcome) {
 		if e.Code == "" {
 			e.Code = InsufficientCapacity
 		}
-		e.Class = FailureType(e.Code)
+		e.Class = string(ClassOf(e.Code))
 		p.record(e)
 	}
 }

@@ -61,9 +61,9 @@ func TestTheRecordTellsWhyThereIsNoNode(t *testing.T) {
 	s.record = nil
 	s.step(Observed{Outcomes: []Outcome{refused}})
 	s.expect("refused", s.recorded(), []string{
-		`{"what":"launch-refused","nodes":"q-dy-a-1","queue":"q","compute_resource":"a","count":1,"code":"InsufficientInstanceCapacity","class":"ice-failures","message":"none left"}`,
+		`{"what":"launch-refused","nodes":"q-dy-a-1","queue":"q","compute_resource":"a","count":1,"code":"InsufficientInstanceCapacity","class":"capacity","message":"none left"}`,
 		`{"what":"exhausted","queue":"q","compute_resource":"a","code":"InsufficientInstanceCapacity","message":"none left","until":"2026-11-23T12:10:02Z"}`,
-		`{"what":"node-failed","nodes":"q-dy-a-1","code":"InsufficientInstanceCapacity","class":"ice-failures","message":"none left"}`,
+		`{"what":"node-failed","nodes":"q-dy-a-1","code":"InsufficientInstanceCapacity","class":"capacity","message":"none left"}`,
 	})
 }
 
@@ -74,8 +74,8 @@ func TestTheRecordTellsWhatNoJobCouldUse(t *testing.T) {
 	s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 1, "")}})
 	s.expect("partial", s.recorded(), []string{
 		`{"what":"launch-answered","nodes":"q-dy-a-[1-2]","instances":{"i-qdya1":""},"queue":"q","compute_resource":"a","count":1}`,
-		`{"what":"launch-refused","nodes":"q-dy-a-[1-2]","queue":"q","compute_resource":"a","count":1,"code":"InsufficientInstanceCapacity","class":"ice-failures"}`,
-		`{"what":"node-failed","nodes":"q-dy-a-[1-2]","code":"LimitedInstanceCapacity","class":"ice-failures"}`,
+		`{"what":"launch-refused","nodes":"q-dy-a-[1-2]","queue":"q","compute_resource":"a","count":1,"code":"InsufficientInstanceCapacity","class":"capacity"}`,
+		`{"what":"node-failed","nodes":"q-dy-a-[1-2]","code":"LimitedInstanceCapacity","class":"capacity"}`,
 		`{"what":"given-back","instances":{"i-qdya1":""}}`,
 	})
 }

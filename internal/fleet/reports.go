@@ -254,7 +254,7 @@ func (r *reports) take(conn net.Conn, report Report) (Presence, bool) {
 	}
 	r.conns[conn] = report.Instance
 	r.nodes[report.Instance] = p
-	return p, report.Failed != old.Failed || report.Booted != old.Booted || !report.SpotUntil.Equal(old.SpotUntil) || report.Rebalance != old.Rebalance
+	return p, !known || report.Failed != old.Failed || report.Booted != old.Booted || !report.SpotUntil.Equal(old.SpotUntil) || report.Rebalance != old.Rebalance
 }
 
 // greet answers a node's first report. It reports false if the node belongs elsewhere.
@@ -334,7 +334,8 @@ func (p *planner) said(all []Presence) {
 
 // notice takes what a node says that needs an answer now.
 func (p *planner) notice(node string, a Assignment, says *Presence, todo *sorting) {
-	if says.Booted && !a.Booted {
+	p.progress(node, says)
+	if a = p.mem.Assigned[node]; says.Booted && !a.Booted {
 		a.Booted = true
 		p.mem.Assigned[node] = a
 		p.record(record.Entry{What: record.Booted, Nodes: node, Instances: map[string]string{a.Instance: node}, Took: says.Took})
@@ -378,7 +379,6 @@ func (p *planner) hearNodes(view *NodesView) {
 		key, _ := p.key(node)
 		if heard {
 			p.mem.Heard[key] = true
-			p.progress(node, &says)
 		}
 		if why := p.stuck(key, a, &says, heard, view.Since); why != "" {
 			p.fruitless(node, a, why, &todo)

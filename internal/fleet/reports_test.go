@@ -194,6 +194,9 @@ func TestNodesReportAndAreAnswered(t *testing.T) {
 	if p := d.reports.view().Nodes["i-1"]; p.Addr != "10.0.0.1" || p.Changed.IsZero() || p.Steps[0] != "units" {
 		t.Errorf("heard %+v", p)
 	}
+	if p := next(d); p.Steps[0] != "units" {
+		t.Errorf("told %+v at its first report", p)
+	}
 	fmt.Fprintln(conn, `{"cluster":"demo","instance":"i-1","steps":["units"],"spot_until":"2026-11-23T12:00:00Z"}`)
 	if p := next(d); !p.SpotUntil.Equal(noon) {
 		t.Errorf("told %+v", p)
@@ -217,6 +220,9 @@ func TestANodeThatComesBackIsNotMissed(t *testing.T) {
 		if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if p := next(d); !p.Left.IsZero() {
+		t.Errorf("told %+v at its first report", p)
 	}
 	first.Close()
 	second.Close()

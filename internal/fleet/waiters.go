@@ -33,6 +33,7 @@ type waiter struct {
 	job     string
 	nodes   []string
 	since   time.Time
+	told    bool // the record knows that it waits
 	rising  bool // a node was seen on its way up: from now on being off means failure
 	release chan struct{}
 }
@@ -60,7 +61,6 @@ func (w *waiters) wait(ctx context.Context, conn net.Conn, job string, nodes []s
 	}
 	w.waiting[me] = struct{}{}
 	w.mu.Unlock()
-	w.record(record.Entry{What: record.JobWaits, Nodes: slurm.Compress(nodes), Jobs: []string{job}})
 	nudge(w.arrivals())
 	gone := make(chan struct{})
 	go func() {
@@ -172,8 +172,13 @@ func (w *waiters) look(ctx context.Context) {
 				close(me.release)
 			}
 			w.mu.Unlock()
-			w.record(record.Entry{What: record.JobReleased, Nodes: slurm.Compress(me.nodes), Jobs: []string{me.job}})
+			if me.told {
+				w.record(record.Entry{What: record.JobReleased, Nodes: slurm.Compress(me.nodes), Jobs: []string{me.job}})
+			}
 			w.log.Info("nodes of a job are up, or lost", "job", me.job, "nodes", slurm.Compress(me.nodes), "waited", time.Since(me.since).Round(time.Millisecond))
+		} else if !me.told { // most jobs don't wait, and have no place in the record
+			me.told = true
+			w.record(record.Entry{Time: me.since, What: record.JobWaits, Nodes: slurm.Compress(me.nodes), Jobs: []string{me.job}})
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"pcluster/internal/config"
 	"pcluster/internal/fleet"
 	"pcluster/internal/node/cleanup"
+	"pcluster/internal/slurm"
 )
 
 const usage = `usage: pcluster-node COMMAND
@@ -21,6 +22,7 @@ const usage = `usage: pcluster-node COMMAND
   fleet-status [--status S] print the fleet's status, or request another
   computemgtd               tell the head node how this one is (compute nodes)
   logs                      ship this node's logs to CloudWatch
+  why job ID, why node NAME what keeps a job or a node (head node)
   update-database-password  take the accounting database's password from its secret
   component DIR             run the components of an image build (build and test machines)
   version                   print the version
@@ -60,6 +62,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(fleetStatus(ctx, h, stdout, rest), stderr)
 	case "computemgtd":
 		return status(runWatch(ctx, h), stderr)
+	case "why":
+		return status(explain(ctx, h, &slurm.Client{Run: slurm.Exec}, stdout, rest), stderr)
 	case "logs":
 		return status(runLogs(ctx, h), stderr)
 	case "update-database-password":

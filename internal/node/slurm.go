@@ -142,6 +142,7 @@ func (h *Host) installFleetPrograms() error {
 	}
 	for path, script := range map[string]string{
 		"/usr/local/bin/get-compute-fleet-status.sh":            "exec " + Program + " fleet-status\n",
+		"/usr/local/bin/pcluster-why":                           "exec " + Program + " why \"$@\"\n",
 		"/usr/local/bin/update-compute-fleet-status.sh":         "exec " + Program + " fleet-status \"$@\"\n",
 		slurm.ProgramDir + "/update_slurm_database_password.sh": "exec " + Program + " update-database-password\n",
 	} {
