@@ -150,12 +150,12 @@ func (s *Service) complete(ctx context.Context, t *template.Template, v *version
 	return nil
 }
 
-// checkCapabilities refuses a template that makes IAM resources nobody
-// acknowledged.
+// checkCapabilities refuses a template that makes IAM resources, or is transformed, when
+// nobody has acknowledged that.
 func checkCapabilities(t *template.Template, given []string) error {
 	needed, _ := t.Capabilities()
 	for _, c := range needed {
-		if !slices.Contains(given, c) && !slices.Contains(given, "CAPABILITY_NAMED_IAM") {
+		if !slices.Contains(given, c) && (c != "CAPABILITY_IAM" || !slices.Contains(given, "CAPABILITY_NAMED_IAM")) {
 			return wire.Errorf("InsufficientCapabilitiesException", "Requires capabilities : [%s]", c)
 		}
 	}

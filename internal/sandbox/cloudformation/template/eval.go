@@ -153,12 +153,18 @@ func (s *Scope) call(name string, arg any) (any, error) {
 	case "Fn::Cidr":
 		return s.cidr(arg)
 	case "Fn::Length":
+		if err := s.needsExtensions(name); err != nil {
+			return nil, err
+		}
 		list, err := s.list(arg)
 		if err != nil {
 			return nil, errorf("every Fn::Length object requires a list")
 		}
 		return json.Number(strconv.Itoa(len(list))), nil
 	case "Fn::ToJsonString":
+		if err := s.needsExtensions(name); err != nil {
+			return nil, err
+		}
 		v, err := s.eval(arg)
 		if err != nil {
 			return nil, err

@@ -12,6 +12,7 @@ import (
 func testScope(t *testing.T) *Scope {
 	t.Helper()
 	tpl, err := Parse([]byte(`{
+		"Transform": "AWS::LanguageExtensions",
 		"Parameters": {"Name": {"Type": "String"}, "List": {"Type": "CommaDelimitedList"}},
 		"Mappings": {"Regions": {"us-east-1": {"ami": "ami-1", "zones": ["a", "b"]}}},
 		"Conditions": {

@@ -372,7 +372,8 @@ func (t *Template) Types() []string {
 
 // Capabilities returns what a caller must acknowledge to deploy the template,
 // and which resource types are the reason: CAPABILITY_NAMED_IAM if an IAM
-// resource has a name of its own, CAPABILITY_IAM for any other IAM resource.
+// resource has a name of its own, CAPABILITY_IAM for any other IAM resource, and
+// CAPABILITY_AUTO_EXPAND for a transform.
 func (t *Template) Capabilities() (capabilities, types []string) {
 	named := false
 	found := map[string]bool{}
@@ -388,11 +389,14 @@ func (t *Template) Capabilities() (capabilities, types []string) {
 	}
 	switch {
 	case named:
-		return []string{"CAPABILITY_NAMED_IAM"}, slices.Sorted(maps.Keys(found))
+		capabilities = append(capabilities, "CAPABILITY_NAMED_IAM")
 	case len(found) > 0:
-		return []string{"CAPABILITY_IAM"}, slices.Sorted(maps.Keys(found))
+		capabilities = append(capabilities, "CAPABILITY_IAM")
 	}
-	return nil, nil
+	if t.Extended {
+		capabilities = append(capabilities, "CAPABILITY_AUTO_EXPAND")
+	}
+	return capabilities, slices.Sorted(maps.Keys(found))
 }
 
 // iamTypes are the types that need a capability, with the property that names

@@ -28,6 +28,7 @@ type Template struct {
 	Conditions  map[string]any
 	Resources   map[string]*Resource
 	Outputs     map[string]Output
+	Extended    bool // it has the functions of AWS::LanguageExtensions
 }
 
 // A Resource is one entry of Resources.
@@ -109,7 +110,9 @@ func build(root map[string]any) (*Template, error) {
 		switch section {
 		case "AWSTemplateFormatVersion", "Description", "Metadata", "Parameters", "Mappings", "Conditions", "Resources", "Outputs":
 		case "Transform":
-			return nil, Error("Transforms are not supported in the local region")
+			if err := t.readTransform(root[section]); err != nil {
+				return nil, err
+			}
 		case "Rules", "Hooks":
 			return nil, Error("Template section " + section + " is not supported in the local region")
 		default:
@@ -131,6 +134,13 @@ func build(root map[string]any) (*Template, error) {
 		if len(t.Description) > 1024 {
 			return nil, formatErrorf("'Description' length is greater than 1024.")
 		}
+	}
+	if t.Extended {
+		unrolled, err := unroll(root)
+		if err != nil {
+			return nil, err
+		}
+		root = unrolled.(map[string]any)
 	}
 	t.Metadata = root["Metadata"]
 	for _, read := range []func(map[string]any) error{t.readParameters, t.readMappings, t.readConditions, t.readResources, t.readOutputs} {
