@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"pcluster/internal/sandbox/cloudformation/resource"
 	"pcluster/internal/sandbox/cloudformation/template"
@@ -105,11 +106,9 @@ func (s *Service) settleCustom(r *resource.Request, a *answer, err error) error 
 // answer. The answer is returned with the error if it says FAILED.
 func (s *Service) askFunction(r *resource.Request, requestType string) (*answer, error) {
 	service := r.String("ServiceToken")
-	if !strings.HasPrefix(service, "arn:aws:lambda:") {
-		return nil, fmt.Errorf("ServiceToken %q is not the ARN of a Lambda function, which is all that the local region supports", service)
-	}
-	if s.cfg.Services.Lambda == nil {
-		return nil, errors.New("this region has no Lambda to run custom resources")
+	tell, err := s.teller(service)
+	if err != nil {
+		return nil, err
 	}
 	timeout := customTimeout
 	if text := r.String("ServiceTimeout"); text != "" {
@@ -144,7 +143,7 @@ func (s *Service) askFunction(r *resource.Request, requestType string) (*answer,
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	crashed := make(chan error, 1)
-	go func() { crashed <- s.invoke(ctx, service, payload) }()
+	go func() { crashed <- tell(ctx, payload) }()
 
 	timer := time.NewTimer(r.Started.Add(timeout).Sub(s.now()))
 	defer timer.Stop()
@@ -170,6 +169,22 @@ func (s *Service) askFunction(r *resource.Request, requestType string) (*answer,
 			return nil, context.Cause(r.Interrupt)
 		}
 	}
+}
+
+// teller returns how to send requests to a service token.
+func (s *Service) teller(service string) (func(ctx context.Context, payload []byte) error, error) {
+	switch {
+	case strings.HasPrefix(service, "arn:aws:lambda:") && s.cfg.Services.Lambda != nil:
+		return func(ctx context.Context, payload []byte) error { return s.invoke(ctx, service, payload) }, nil
+	case strings.HasPrefix(service, "arn:aws:sns:") && s.cfg.Services.SNS != nil:
+		return func(ctx context.Context, payload []byte) error {
+			_, err := s.cfg.Services.SNS.Publish(ctx, &sns.PublishInput{
+				TopicArn: &service, Subject: aws.String("AWS CloudFormation custom resource request"), Message: aws.String(string(payload)),
+			})
+			return err
+		}, nil
+	}
+	return nil, fmt.Errorf("ServiceToken %q is not the ARN of a Lambda function or a topic of SNS in this region", service)
 }
 
 // retries of a function that fails, as Lambda does for asynchronous invocations,

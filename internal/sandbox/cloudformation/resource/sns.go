@@ -14,6 +14,7 @@ type SNS interface {
 	DeleteTopic(context.Context, *sns.DeleteTopicInput) (*sns.DeleteTopicOutput, error)
 	Subscribe(context.Context, *sns.SubscribeInput) (*sns.SubscribeOutput, error)
 	Unsubscribe(context.Context, *sns.UnsubscribeInput) (*sns.UnsubscribeOutput, error)
+	Publish(context.Context, *sns.PublishInput) (*sns.PublishOutput, error) // to functions of custom resources
 }
 
 func snsTypes(api SNS) []*Type {
