@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"slices"
@@ -282,7 +283,7 @@ func (s *Service) FilterLogEvents(_ context.Context, in *cloudwatchlogs.FilterLo
 		}
 		size += len(e.Message) + eventOverhead
 		out.Events = append(out.Events, types.FilteredLogEvent{
-			EventId: aws.String(fmt.Sprintf("%d%08d", e.Time, at.Position)), LogStreamName: aws.String(at.Stream),
+			EventId: aws.String(at.id()), LogStreamName: aws.String(at.Stream),
 			Timestamp: aws.Int64(e.Time), IngestionTime: aws.Int64(e.Ingest), Message: aws.String(e.Message),
 		})
 	}
@@ -299,6 +300,13 @@ type place struct {
 
 func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.Time, q.Time), cmp.Compare(p.Stream, q.Stream), cmp.Compare(p.Position, q.Position))
+}
+
+// id is digits only, as CloudWatch's is, and no other event's of the group.
+func (p place) id() string {
+	h := fnv.New64a()
+	h.Write([]byte(p.Stream))
+	return fmt.Sprintf("%d%020d%08d", p.Time, h.Sum64(), p.Position)
 }
 
 func (p place) token() *string {
