@@ -22,6 +22,7 @@ import (
 type alarm struct {
 	Metric    *types.MetricAlarm    `json:",omitempty"`
 	Composite *types.CompositeAlarm `json:",omitempty"`
+	ByHand    *time.Time            `json:",omitempty"` // when its state was set so
 }
 
 func (a alarm) name() string {
@@ -272,10 +273,12 @@ func (s *Service) changeAlarm(name string, fn func(*alarm) error) error {
 	return err
 }
 
-// SetAlarmState sets a state by hand, until the metric says otherwise.
+// SetAlarmState sets a state by hand, until the metric is looked at again.
 func (s *Service) SetAlarmState(_ context.Context, in *cw.SetAlarmStateInput) (*cw.SetAlarmStateOutput, error) {
 	return &cw.SetAlarmStateOutput{}, s.changeAlarm(aws.ToString(in.AlarmName), func(a *alarm) error {
-		*a = a.withState(in.StateValue, aws.ToString(in.StateReason), in.StateReasonData, s.now())
+		now := s.now()
+		*a = a.withState(in.StateValue, aws.ToString(in.StateReason), in.StateReasonData, now)
+		a.ByHand = &now
 		return nil
 	})
 }

@@ -18,8 +18,8 @@ func (s *Service) evaluate() error {
 	now := s.now()
 	all := s.alarms.All()
 	for i, a := range all {
-		if a.Metric == nil {
-			continue
+		if a.Metric == nil || a.ByHand != nil && now.Sub(*a.ByHand) < time.Minute {
+			continue // CloudWatch looks once a minute, so that is how long a state set by hand stands
 		}
 		state, reason := s.metricState(a.Metric, now)
 		if state == a.state() || state == "" {
