@@ -205,8 +205,11 @@ func (e *Endpoint) authenticate(r *http.Request, sig *signature, call *Call) (*h
 		return r, fault(authMissing, "Missing Authentication Token")
 	}
 	caller, secret, token, ok := e.Auth.LookupKey(sig.keyID)
-	if !ok || !hmac.Equal([]byte(token), []byte(sig.token)) {
+	switch {
+	case !ok, sig.token == "" && token != "": // the keys of a session are nobody's without its token
 		return r, fault(authUnknownKey, "The security token included in the request is invalid.")
+	case !hmac.Equal([]byte(token), []byte(sig.token)):
+		return r, fault(authBadToken, "The security token included in the request is invalid.")
 	}
 	caller.SourceIP = call.Caller.SourceIP
 	call.Caller = caller
@@ -374,6 +377,8 @@ func s3Fault(err error) *Error {
 		return &Error{Code: "AuthorizationHeaderMalformed", Message: f.message, Status: http.StatusBadRequest}
 	case authUnknownKey:
 		return &Error{Code: "InvalidAccessKeyId", Message: "The AWS Access Key Id you provided does not exist in our records.", Status: http.StatusForbidden}
+	case authBadToken:
+		return &Error{Code: "InvalidToken", Message: "The provided token is malformed or otherwise invalid.", Status: http.StatusBadRequest}
 	case authExpired:
 		return &Error{Code: "ExpiredToken", Message: "The provided token has expired.", Status: http.StatusBadRequest}
 	case authSkewed:

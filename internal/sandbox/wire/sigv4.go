@@ -39,7 +39,8 @@ type authKind int
 const (
 	authMissing    authKind = iota // no signature at all
 	authIncomplete                 // a signature that cannot be read
-	authUnknownKey                 // unknown key, or a token that is not its own
+	authUnknownKey                 // a key that nobody has
+	authBadToken                   // a token that is not the key's
 	authMismatch                   // signed with another secret, or changed on its way
 	authExpired                    // the credentials have ended
 	authSkewed                     // the clocks differ, or the request is old

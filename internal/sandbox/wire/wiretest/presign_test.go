@@ -79,7 +79,7 @@ func TestSignedByCurl(t *testing.T) {
 	if got := curl("--user", "AKIATESTER:wrong", "-H", hash, url); !strings.Contains(got, "<Code>SignatureDoesNotMatch</Code>") {
 		t.Errorf("wrong secret: %s", got)
 	}
-	if got := curl("--user", "AKIATESTER:test-secret", "-H", "x-amz-security-token: unknown", "-H", hash, url); !strings.Contains(got, "<Code>InvalidAccessKeyId</Code>") {
+	if got := curl("--user", "AKIATESTER:test-secret", "-H", "x-amz-security-token: unknown", "-H", hash, url); !strings.Contains(got, "<Code>InvalidToken</Code>") {
 		t.Errorf("wrong token: %s", got)
 	}
 }
