@@ -240,8 +240,13 @@ func onlyKnown(r *request) error {
 	for name := range r.query {
 		switch name {
 		case "analytics", "inventory", "metrics", "intelligent-tiering", "torrent", "restore", "select",
-			"legal-hold", "retention", "renameObject", "session", "metadataTable", "metadataConfiguration":
+			"legal-hold", "retention", "renameObject", "session", "abac", "annotation", "metadataTable", "metadataConfiguration",
+			"metadataInventoryTable", "metadataJournalTable", "metadataAnnotationTable":
 			return errNotImplemented("the subresource " + name)
+		case "encryption":
+			if r.key != "" {
+				return errNotImplemented("the subresource encryption of objects")
+			}
 		}
 	}
 	return nil
