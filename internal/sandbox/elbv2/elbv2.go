@@ -111,8 +111,9 @@ type target struct {
 }
 
 type listener struct {
-	Desc types.Listener
-	Tags []types.Tag
+	Desc       types.Listener
+	Tags       []types.Tag
+	Attributes map[string]string
 }
 
 // New opens the tables of the service. It carries no connections before [Service.Start].
@@ -169,6 +170,8 @@ func (s *Service) Register(m *wire.Service) {
 	wire.Handle(m, "DeleteTargetGroup", s.DeleteTargetGroup)
 	wire.Handle(m, "DeregisterTargets", s.DeregisterTargets)
 	wire.Handle(m, "DescribeListeners", s.DescribeListeners)
+	wire.Handle(m, "DescribeListenerAttributes", s.DescribeListenerAttributes)
+	wire.Handle(m, "ModifyListenerAttributes", s.ModifyListenerAttributes)
 	wire.Handle(m, "DescribeLoadBalancerAttributes", s.DescribeLoadBalancerAttributes)
 	wire.Handle(m, "DescribeLoadBalancers", s.DescribeLoadBalancers)
 	wire.Handle(m, "DescribeTags", s.DescribeTags)

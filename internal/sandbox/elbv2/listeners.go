@@ -3,6 +3,7 @@ package elbv2
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -157,4 +158,45 @@ func (s *Service) DeleteListener(_ context.Context, in *elb.DeleteListenerInput)
 	}
 	s.unlisten(*in.ListenerArn)
 	return nil, s.listeners.Delete(*in.ListenerArn)
+}
+
+// listenerDefaults are the attributes of a listener of TCP.
+var listenerDefaults = map[string]string{"tcp.idle_timeout.seconds": "350"}
+
+func listenerAttributes(l listener) []types.ListenerAttribute {
+	all := maps.Clone(listenerDefaults)
+	maps.Copy(all, l.Attributes)
+	var out []types.ListenerAttribute
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, types.ListenerAttribute{Key: aws.String(k), Value: aws.String(all[k])})
+	}
+	return out
+}
+
+// DescribeListenerAttributes tells a listener's attributes.
+func (s *Service) DescribeListenerAttributes(_ context.Context, in *elb.DescribeListenerAttributesInput) (*elb.DescribeListenerAttributesOutput, error) {
+	l, ok := s.listeners.Get(aws.ToString(in.ListenerArn))
+	if !ok {
+		return nil, noListener()
+	}
+	return &elb.DescribeListenerAttributesOutput{Attributes: listenerAttributes(l)}, nil
+}
+
+// ModifyListenerAttributes changes a listener's attributes.
+func (s *Service) ModifyListenerAttributes(_ context.Context, in *elb.ModifyListenerAttributesInput) (*elb.ModifyListenerAttributesOutput, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.listeners.Get(aws.ToString(in.ListenerArn))
+	if !ok {
+		return nil, noListener()
+	}
+	changes := map[string]string{}
+	for _, a := range in.Attributes {
+		changes[aws.ToString(a.Key)] = aws.ToString(a.Value)
+	}
+	var err error
+	if l.Attributes, err = withAttributes("Listener", listenerDefaults, l.Attributes, changes); err != nil {
+		return nil, err
+	}
+	return &elb.ModifyListenerAttributesOutput{Attributes: listenerAttributes(l)}, s.listeners.Put(*in.ListenerArn, l)
 }

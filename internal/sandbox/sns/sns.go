@@ -159,10 +159,17 @@ func (s *Service) GetTopicAttributes(_ context.Context, in *sdk.GetTopicAttribut
 		}
 	}
 	attributes := map[string]string{
-		"TopicArn": t.ARN, "Owner": s.id.Account(), "DisplayName": "", "SubscriptionsConfirmed": fmt.Sprint(n), "SubscriptionsPending": "0", "SubscriptionsDeleted": "0",
+		"Policy": ownersPolicy(t.ARN, s.id.Account()), "TopicArn": t.ARN, "Owner": s.id.Account(), "DisplayName": "", "SubscriptionsConfirmed": fmt.Sprint(n), "SubscriptionsPending": "0", "SubscriptionsDeleted": "0",
 	}
 	maps.Copy(attributes, t.Attributes)
 	return &sdk.GetTopicAttributesOutput{Attributes: attributes}, nil
+}
+
+// ownersPolicy is the policy of a topic that was given none: its account may use it.
+func ownersPolicy(arn, account string) string {
+	return `{"Version":"2008-10-17","Id":"__default_policy_ID","Statement":[{"Sid":"__default_statement_ID","Effect":"Allow","Principal":{"AWS":"*"},` +
+		`"Action":["SNS:GetTopicAttributes","SNS:SetTopicAttributes","SNS:AddPermission","SNS:RemovePermission","SNS:DeleteTopic","SNS:Subscribe","SNS:ListSubscriptionsByTopic","SNS:Publish"],` +
+		`"Resource":"` + arn + `","Condition":{"StringEquals":{"AWS:SourceOwner":"` + account + `"}}}]}`
 }
 
 // SetTopicAttributes changes an attribute of a topic.
