@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,10 +32,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/fsx"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -183,6 +187,8 @@ func newClient(service string, cfg aws.Config) any {
 		return fsx.NewFromConfig(cfg)
 	case "iam":
 		return iam.NewFromConfig(cfg)
+	case "imagebuilder":
+		return imagebuilder.NewFromConfig(cfg)
 	case "lambda":
 		return lambda.NewFromConfig(cfg)
 	case "logs":
@@ -193,6 +199,8 @@ func newClient(service string, cfg aws.Config) any {
 		return s3.NewFromConfig(cfg, pathStyle)
 	case "secretsmanager":
 		return secretsmanager.NewFromConfig(cfg)
+	case "sns":
+		return sns.NewFromConfig(cfg)
 	case "ssm":
 		return ssm.NewFromConfig(cfg)
 	case "sts":
@@ -254,6 +262,17 @@ var (
 	itemType   = reflect.TypeFor[ddb.AttributeValue]()
 )
 
+// base64Prefix is before the contents of files that are no text.
+const base64Prefix = "base64:"
+
+func content(v any) ([]byte, error) {
+	text := fmt.Sprint(v)
+	if coded, ok := strings.CutPrefix(text, base64Prefix); ok {
+		return base64.StdEncoding.DecodeString(coded)
+	}
+	return []byte(text), nil
+}
+
 // decode fills one of the SDK's values from data.
 func decode(path string, into reflect.Value, v any) error {
 	wrong := func() error { return fmt.Errorf("%s: %s does not fit %s", path, show(v), into.Type()) }
@@ -262,8 +281,9 @@ func decode(path string, into reflect.Value, v any) error {
 		into.Set(reflect.New(into.Type().Elem()))
 		return decode(path, into.Elem(), v)
 	case into.Type() == readerType:
-		into.Set(reflect.ValueOf(strings.NewReader(fmt.Sprint(v))))
-		return nil
+		data, err := content(v)
+		into.Set(reflect.ValueOf(bytes.NewReader(data)))
+		return err
 	case into.Type() == itemType:
 		return decodeItem(path, into, v)
 	case into.Type() == timeType:
@@ -301,8 +321,9 @@ func decode(path string, into reflect.Value, v any) error {
 		}
 	case reflect.Slice:
 		if into.Type().Elem().Kind() == reflect.Uint8 {
-			into.SetBytes([]byte(fmt.Sprint(v)))
-			return nil
+			data, err := content(v)
+			into.SetBytes(data)
+			return err
 		}
 		list, ok := v.([]any)
 		if !ok {
@@ -328,6 +349,11 @@ func decode(path string, into reflect.Value, v any) error {
 		into.SetBool(b)
 	case reflect.Int32, reflect.Int64:
 		n, ok := v.(float64)
+		if text, is := v.(string); is { // a number of the SDK's that is text in the model
+			var err error
+			n, err = strconv.ParseFloat(text, 64)
+			ok = err == nil
+		}
 		if !ok {
 			return wrong()
 		}

@@ -6,7 +6,9 @@
 // it as a second opinion.
 //
 // Journeys are the files under journeys; drive.py makes the calls of the clients that
-// are Python's. `go test -update` writes docs/sandbox-coverage.md.
+// are Python's. How they went is kept in results.json, from which docs/sandbox-coverage.md
+// is made; `go test -update` writes both, and a test holds the page against what the
+// region has now.
 package region
 
 import (
@@ -14,9 +16,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"os"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -29,10 +32,9 @@ import (
 	"github.com/jmespath/go-jmespath"
 
 	"pcluster/internal/sandbox"
-	"pcluster/internal/sandbox/wire/model"
 )
 
-var update = flag.Bool("update", false, "write docs/sandbox-coverage.md")
+var update = flag.Bool("update", false, "write results.json and docs/sandbox-coverage.md")
 
 // patience is how long a state may take to be reached.
 const patience = 30 * time.Second
@@ -46,16 +48,31 @@ type result struct {
 	differs []int // steps of moto's that did otherwise, as is known
 }
 
+// A player makes the steps of journeys through one client.
+type player struct {
+	client
+	own      identity
+	endpoint string
+	function string // code of a Lambda function
+	moto     bool
+	skew     func(time.Duration) // sets the region's clock
+}
+
 // play makes the steps of a journey and judges the answers.
-func play(ctx context.Context, j journey, c client, own identity, moto bool) result {
+func (p player) play(ctx context.Context, j journey) result {
 	r := result{answers: map[int]any{}}
-	vars := variables{}
+	vars := variables{"now_ms": float64(time.Now().UnixMilli()), "function": p.function}
 	for i, s := range j.Steps {
-		wait := patience
-		if moto && s.Moto != "" {
-			wait = time.Second
+		p.skew(s.Skew)
+		var problem string
+		for n := range max(1, s.Times) {
+			vars["n"] = float64(n + 1)
+			if problem = p.step(ctx, s, vars, func(answer any) { r.answers[i] = answer }); problem != "" {
+				break
+			}
 		}
-		problem := playStep(ctx, s, c, own, vars, wait, func(answer any) { r.answers[i] = answer })
+		p.skew(0)
+		moto := p.moto
 		switch {
 		case problem == "":
 			r.passed++
@@ -71,45 +88,26 @@ func play(ctx context.Context, j journey, c client, own identity, moto bool) res
 	return r
 }
 
-func playStep(ctx context.Context, s step, c client, own identity, vars variables, wait time.Duration, keep func(any)) string {
+// step makes one call, for as often as the step says, and returns what is wrong with
+// the answers.
+func (p player) step(ctx context.Context, s step, vars variables, keep func(any)) string {
 	if s.Fetch != "" {
-		return fetch(ctx, s, vars)
+		return p.fetch(ctx, s, vars)
 	}
-	name := s.Call
-	if s.Presign != "" {
-		name = s.Presign
-	}
-	request := call{Key: own.Key, Secret: own.Secret}
-	request.Service, request.Operation, _ = strings.Cut(name, ".")
-	if s.Presign != "" {
-		request.Presign = 60
-	}
-	if s.As != nil {
-		for _, part := range []struct {
-			from string
-			to   *string
-		}{{s.As.Key, &request.Key}, {s.As.Secret, &request.Secret}, {s.As.Token, &request.Token}} {
-			if part.from == "" {
-				continue
-			}
-			text, err := vars.text(part.from)
-			if err != nil {
-				return err.Error()
-			}
-			*part.to = text
-		}
-	}
-	in, err := vars.fill(map[string]any(s.In))
-	if err == nil {
-		in, err = generic(in)
-	}
+	request, err := p.request(s, vars)
 	if err != nil {
 		return err.Error()
 	}
-	request.Input, _ = in.(map[string]any)
+	if s.Pages != nil {
+		return p.all(ctx, *s.Pages, request, keep)
+	}
+	wait := patience
+	if p.moto && s.Moto != "" {
+		wait = time.Second
+	}
 	deadline := time.Now().Add(wait)
 	for {
-		answer, refused, err := c.call(ctx, request)
+		answer, refused, err := p.call(ctx, request)
 		if err != nil {
 			return "the client: " + err.Error()
 		}
@@ -129,6 +127,85 @@ func playStep(ctx context.Context, s step, c client, own identity, vars variable
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// request fills in the step's call.
+func (p player) request(s step, vars variables) (call, error) {
+	name := s.Call
+	if s.Presign != "" {
+		name = s.Presign
+	}
+	request := call{Key: p.own.Key, Secret: p.own.Secret}
+	request.Service, request.Operation, _ = strings.Cut(name, ".")
+	if s.Presign != "" {
+		request.Presign = 60
+	}
+	if s.As != nil {
+		for _, part := range []struct {
+			from string
+			to   *string
+		}{{s.As.Key, &request.Key}, {s.As.Secret, &request.Secret}, {s.As.Token, &request.Token}} {
+			if part.from == "" {
+				continue
+			}
+			text, err := vars.text(part.from)
+			if err != nil {
+				return call{}, err
+			}
+			*part.to = text
+		}
+	}
+	in, err := vars.fill(map[string]any(s.In))
+	if err == nil {
+		in, err = generic(in)
+	}
+	request.Input, _ = in.(map[string]any)
+	return request, err
+}
+
+// all takes page after page.
+func (p player) all(ctx context.Context, how pages, request call, keep func(any)) string {
+	seen := map[string]bool{}
+	request.Input = maps.Clone(request.Input)
+	for n := 1; ; n++ {
+		answer, refused, err := p.call(ctx, request)
+		switch {
+		case err != nil:
+			return "the client: " + err.Error()
+		case refused != nil:
+			return fmt.Sprintf("page %d fails with %s: %s", n, refused.Code, refused.Message)
+		}
+		found, err := jmespath.Search(how.Items, answer)
+		if err != nil {
+			return err.Error()
+		}
+		items, _ := found.([]any)
+		if len(items) > how.Most {
+			return fmt.Sprintf("page %d has %d items, more than %d: %s", n, len(items), how.Most, show(found))
+		}
+		for _, item := range items {
+			if key := show(item); seen[key] {
+				return fmt.Sprintf("%s is on two pages", key)
+			} else {
+				seen[key] = true
+			}
+		}
+		if n == 1 {
+			keep(answer)
+		}
+		next, err := jmespath.Search(how.Out, answer)
+		if err != nil {
+			return err.Error()
+		}
+		if next == nil || next == "" {
+			break
+		}
+		request.Input[how.In] = next
+	}
+	if len(seen) != how.Count {
+		return fmt.Sprintf("all pages have %d items, want %d", len(seen), how.Count)
+	}
+	return ""
 }
 
 // judge holds an answer against what the step expects. It reports false when the
@@ -195,29 +272,42 @@ func judge(s step, answer any, refused *failure, vars variables) (done bool, pro
 	return true, ""
 }
 
-func fetch(ctx context.Context, s step, vars variables) string {
-	url, err := vars.text(s.Fetch)
+// fetch gets or puts what is at a URL. Hosts of AWS are the region's, as its DNS says.
+func (p player) fetch(ctx context.Context, s step, vars variables) string {
+	target, err := vars.text(s.Fetch)
 	if err != nil {
 		return err.Error()
 	}
 	for from, to := range s.Replace {
-		url = strings.Replace(url, from, to, 1)
+		target = strings.Replace(target, from, to, 1)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	host := ""
+	if u, err := url.Parse(target); err == nil && strings.HasSuffix(u.Host, ".amazonaws.com") {
+		host = u.Host
+		target = p.endpoint + u.RequestURI()
+	}
+	method, body := http.MethodGet, io.Reader(nil)
+	if s.Send != "" {
+		method, body = http.MethodPut, strings.NewReader(s.Send)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return err.Error()
+	}
+	if host != "" {
+		req.Host = host
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err.Error()
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	got, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err.Error()
 	}
-	if resp.StatusCode != s.Status || !regexp.MustCompile(s.Body).Match(body) {
-		return fmt.Sprintf("status %d, body %.300s; want %d, %s", resp.StatusCode, body, s.Status, s.Body)
+	if resp.StatusCode != s.Status || !regexp.MustCompile(s.Body).Match(got) {
+		return fmt.Sprintf("status %d, body %.300s; want %d, %s", resp.StatusCode, got, s.Status, s.Body)
 	}
 	return ""
 }
@@ -272,30 +362,34 @@ var clientNames = []string{"aws-sdk-go-v2", "boto3", "AWS CLI"}
 
 func TestJourneys(t *testing.T) {
 	journeys := loadJourneys(t)
-	results := map[string]map[string]result{} // by client, then journey
+	played := map[string]map[string]result{} // by client, then journey
 	var mu sync.Mutex
-	run := func(t *testing.T, name string, c client, own identity, moto bool) {
+	run := func(t *testing.T, name string, p player) {
 		for _, j := range journeys {
-			if moto && j.Moto != "" {
+			why := j.Not[name]
+			if p.moto {
+				why = j.Moto
+			}
+			if why != "" {
 				mu.Lock()
-				results[name][j.Name] = result{skipped: j.Moto}
+				played[name][j.Name] = result{skipped: why}
 				mu.Unlock()
 				continue
 			}
 			t.Run(j.Name, func(t *testing.T) {
-				r := play(t.Context(), j, c, own, moto)
+				r := p.play(t.Context(), j)
 				for _, f := range r.failed {
 					t.Error(f)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				results[name][j.Name] = r
+				played[name][j.Name] = r
 			})
 		}
 	}
 	t.Run("clients", func(t *testing.T) {
 		for _, name := range append(slices.Clone(clientNames), "moto") {
-			results[name] = map[string]result{}
+			played[name] = map[string]result{}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				if name == "moto" {
@@ -303,7 +397,10 @@ func TestJourneys(t *testing.T) {
 					if why != "" {
 						t.Skip("skipped: ", why)
 					}
-					run(t, name, newPython(t, interpreter("moto.server", "botocore"), "boto3", endpoint), identity{Key: "AKIAMOTO", Secret: "secret"}, true)
+					run(t, name, player{
+						client: newPython(t, interpreter("moto.server", "botocore"), "boto3", endpoint), own: identity{Key: "AKIAMOTO", Secret: "secret"},
+						endpoint: endpoint, moto: true, skew: func(time.Duration) {},
+					})
 					return
 				}
 				region, err := sandbox.OpenLight(t.Context(), t.TempDir(), nil)
@@ -337,13 +434,13 @@ func TestJourneys(t *testing.T) {
 					}
 					c = newPython(t, python, "cli", region.URL())
 				}
-				run(t, name, c, own, false)
+				run(t, name, player{client: c, own: own, endpoint: region.URL(), function: functionCode(t), skew: region.SetClockAhead})
 			})
 		}
 	})
-	compareWithMoto(t, journeys, results["boto3"], results["moto"])
+	compareWithMoto(t, journeys, played["boto3"], played["moto"])
 	if *update && !t.Failed() {
-		writeCoverage(t, journeys, results)
+		change(t, func(r *results) { r.Journeys = summed(journeys, played) })
 	}
 }
 
@@ -364,90 +461,5 @@ func compareWithMoto(t *testing.T, journeys []journey, ours, motos map[string]re
 				t.Errorf("%s, step %d, %s: moto has other kinds of values: %s", j.Name, i+1, s.what(), strings.Join(other, ", "))
 			}
 		}
-	}
-}
-
-// writeCoverage writes the page of what the region can do.
-func writeCoverage(t *testing.T, journeys []journey, results map[string]map[string]result) {
-	t.Helper()
-	var b strings.Builder
-	b.WriteString(`# What the region answers
-
-Written by ` + "`make journeys`" + ` (` + "`go test ./test/conformance/region -update`" + `); do not edit.
-
-## Journeys
-
-Each journey is a list of calls with what is expected of the answers (test/conformance/region/journeys). It is played through three
-real clients against a region, and through boto3 against moto 5 as a second opinion: numbers are steps that did what
-is expected, of all steps. Values that both moto and the region send are of the same kinds. The region is a light one,
-whose instances run without machines; the end-to-end tests have machines.
-
-`)
-	fmt.Fprintf(&b, "| Journey | %s | moto |\n|---|%s---|\n", strings.Join(clientNames, " | "), strings.Repeat("---|", len(clientNames)))
-	var remarks []string
-	for _, j := range journeys {
-		fmt.Fprintf(&b, "| %s |", j.Title)
-		for _, name := range append(slices.Clone(clientNames), "moto") {
-			r, ok := results[name][j.Name]
-			switch {
-			case !ok:
-				b.WriteString(" not played |")
-			case r.skipped != "":
-				b.WriteString(" – |")
-			default:
-				fmt.Fprintf(&b, " %d/%d |", r.passed, len(j.Steps))
-			}
-		}
-		b.WriteString("\n")
-		if j.Moto != "" {
-			remarks = append(remarks, fmt.Sprintf("- %s: not played: %s.", j.Name, j.Moto))
-		}
-		for _, i := range results["moto"][j.Name].differs {
-			s := j.Steps[i]
-			remarks = append(remarks, fmt.Sprintf("- %s, step %d (%s): %s.", j.Name, i+1, s.what(), s.Moto))
-		}
-	}
-	b.WriteString("\n### Where moto differs\n\n" + strings.Join(remarks, "\n") + "\n")
-
-	region, err := sandbox.OpenLight(t.Context(), t.TempDir(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer region.Close()
-	operations, err := region.Operations()
-	if err != nil {
-		t.Fatal(err)
-	}
-	played := map[string]map[string]bool{}
-	for _, j := range journeys {
-		for _, s := range j.Steps {
-			if service, op, ok := strings.Cut(s.Call, "."); ok {
-				if played[service] == nil {
-					played[service] = map[string]bool{}
-				}
-				played[service][op] = true
-			}
-		}
-	}
-	b.WriteString("\n## Operations\n\nOther operations are refused with AWS's error for unknown ones, which names the operation. S3 has no API model here.\n\n| Service | In AWS's model | Answered | In journeys |\n|---|---|---|---|\n")
-	for _, name := range model.Names() {
-		m, err := model.Load(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d |\n", name, len(m.Operations), len(operations[name]), len(played[name]))
-	}
-	fmt.Fprintf(&b, "| s3 | | | %d |\n", len(played["s3"]))
-	for _, name := range model.Names() {
-		if len(operations[name]) > 0 {
-			fmt.Fprintf(&b, "\n**%s**: %s\n", name, strings.Join(operations[name], ", "))
-		}
-	}
-	b.WriteString("\n## Terraform\n\nNot tried: Terraform's registry is out of reach of these tests, and building Terraform and its AWS provider from source is too much for one.\n")
-	if err := os.MkdirAll("../../../docs", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile("../../../docs/sandbox-coverage.md", []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

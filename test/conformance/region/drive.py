@@ -39,6 +39,17 @@ def text(data):
         return base64.b64encode(data).decode()
 
 
+def content(text):
+    """Returns the bytes that a text of the call stands for."""
+    return base64.b64decode(text[7:]) if text.startswith("base64:") else text.encode()
+
+
+def with_content(value):
+    if isinstance(value, dict):
+        return {k: with_content(v) for k, v in value.items()}
+    return content(value) if isinstance(value, str) and value.startswith("base64:") else value
+
+
 class Boto3:
     def __init__(self):
         self.clients = {}
@@ -56,7 +67,7 @@ class Boto3:
         if call.get("presign"):
             return {"output": {"url": client.generate_presigned_url(method, Params=call["input"], ExpiresIn=call["presign"])}}
         try:
-            return {"output": plain(getattr(client, method)(**call["input"]))}
+            return {"output": plain(getattr(client, method)(**with_content(call["input"])))}
         except ClientError as e:
             return {"error": {"code": e.response["Error"]["Code"], "message": e.response["Error"].get("Message", "")}}
 
@@ -106,14 +117,14 @@ class CLI:
             if member in holder:
                 path = os.path.join(self.dir.name, "in")
                 with open(path, "wb") as f:
-                    f.write(holder.pop(member).encode())
+                    f.write(content(holder.pop(member)))
                 args += [option, scheme + path]
                 if holder is not given and not holder:
                     del given["Code"]
         if given:
             args += ["--cli-input-json", json.dumps(given)]
         fetched = None
-        if (service, call["operation"]) == ("s3", "GetObject"):
+        if (service, call["operation"]) in (("s3", "GetObject"), ("lambda", "Invoke")):
             # The file's name is required, and then so are the other parameters.
             fetched = os.path.join(self.dir.name, "out")
             args = args[:2]

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/jmespath/go-jmespath"
@@ -19,8 +21,11 @@ import (
 type journey struct {
 	Name  string
 	Title string
-	Moto  string // why moto cannot play it; empty: it can
+	Moto  string            // why moto cannot play it; empty: it can
+	Not   map[string]string // clients that cannot play it, and why
 	Steps []step
+
+	sum string // of the file
 }
 
 // A step is one call and what is expected of it.
@@ -29,8 +34,12 @@ type step struct {
 	Presign string            // instead: the operation whose URL is made
 	Fetch   string            // instead: a URL that anybody gets
 	Replace map[string]string // in the URL that is fetched
+	Send    string            // what is put at the URL, which is then not fetched
 	In      map[string]any
 	As      *identity
+	Skew    time.Duration // how far the region's clock is ahead
+	Times   int           // the call is made so often, with ${n} from 1
+	Pages   *pages        // the call is made again until there are no more pages
 
 	Error  string            // the code that the call fails with; empty: it succeeds
 	Says   string            // regular expression for the message of the error
@@ -42,6 +51,14 @@ type step struct {
 	Body   string            // regular expression for what is fetched
 
 	Moto string // why moto answers otherwise: the step is made there, and not judged
+}
+
+// pages is how an operation hands out its answer in parts.
+type pages struct {
+	In, Out string // the member that takes a token, and the expression that finds the next one
+	Items   string // expression for what a page has
+	Most    int    // items on a page
+	Count   int    // items on all pages, each once
 }
 
 // An identity is whose credentials a call is made with.
@@ -61,7 +78,7 @@ func loadJourneys(t *testing.T) []journey {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j := journey{Name: strings.TrimSuffix(filepath.Base(file), ".yaml")}
+		j := journey{Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), sum: fmt.Sprintf("%x", sha256.Sum256(data))}
 		if err := yaml.UnmarshalWithOptions(data, &j, yaml.Strict()); err != nil {
 			t.Fatalf("%s: %s", file, yaml.FormatError(err, false, true))
 		}
@@ -75,6 +92,8 @@ func (s step) what() string {
 	switch {
 	case s.Presign != "":
 		return "presigned " + s.Presign
+	case s.Fetch != "" && s.Send != "":
+		return "put " + s.Fetch
 	case s.Fetch != "":
 		return "fetch " + s.Fetch
 	}
