@@ -245,6 +245,8 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 	d.inMotion.Store(next.InMotion())
 	d.ailing.Store(len(next.Warnings) > 0)
 	d.record(do.Record...)
+	d.Events.happened(do.Record, &d.policy)
+	d.Events.loop(seen.Slurm, seen.EC2, &next, &d.policy)
 	d.act(ctx, do, err)
 }
 
@@ -287,7 +289,7 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 		}
 		d.waiters.lost(lost)
 	}
-	d.Events.launchFailures(do.Failed)
+	d.Events.refuse(do.Failed)
 	for _, a := range do.Inspect {
 		d.inspect(ctx, a)
 	}

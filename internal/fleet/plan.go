@@ -337,7 +337,7 @@ func (p *planner) resumeFailed(nodes []string) {
 		a, launched := p.mem.Assigned[node]
 		p.recordNode(record.ResumeTimeout, node, a.Instance, "")
 		if launched {
-			p.countFailure(a, "it was not up in time")
+			p.countTimeout(a, "it was not up in time")
 		}
 		p.suspend(node)
 		ours = append(ours, node)

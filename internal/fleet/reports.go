@@ -342,6 +342,7 @@ func (p *planner) notice(node string, a Assignment, says *Presence, todo *sortin
 	}
 	if says.Failed != "" && !a.Ready {
 		p.recordNode(record.BootFailed, node, a.Instance, says.Failed)
+		p.countFailure(a, "boot failed: "+says.Failed)
 		p.fruitless(node, a, "boot failed: "+says.Failed, todo)
 		return
 	}
@@ -381,6 +382,7 @@ func (p *planner) hearNodes(view *NodesView) {
 			p.mem.Heard[key] = true
 		}
 		if why := p.stuck(key, a, &says, heard, view.Since); why != "" {
+			p.countTimeout(a, why)
 			p.fruitless(node, a, why, &todo)
 		}
 	}
@@ -436,7 +438,6 @@ func (p *planner) metal(key string) bool {
 
 // fruitless ends the instance of a node that will not come up. Its jobs start again.
 func (p *planner) fruitless(node string, a Assignment, why string, todo *sorting) {
-	p.countFailure(a, why)
 	p.end(node, a)
 	p.lose(node, why, todo)
 }

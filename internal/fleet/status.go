@@ -109,11 +109,21 @@ func (p *planner) startFleet(view *SlurmView) {
 }
 
 // countFailure remembers that a node failed to start.
-func (p *planner) countFailure(a Assignment, why string) {
+func (p *planner) countFailure(a Assignment, why string) { p.startFailed(a, "", why) }
+
+// countTimeout is countFailure of a node that took too long.
+func (p *planner) countTimeout(a Assignment, why string) { p.startFailed(a, tookTooLong, why) }
+
+// tookTooLong is the record's code for nodes that were given up.
+const tookTooLong = "Timeout"
+
+func (p *planner) startFailed(a Assignment, code, why string) {
 	if key, ok := p.key(a.Node); ok {
 		p.mem.Failures[key]++
 		p.do.Inspect = append(p.do.Inspect, a)
-		p.recordNode(record.StartFailed, a.Node, a.Instance, why)
+		p.record(record.Entry{
+			What: record.StartFailed, Nodes: a.Node, Instances: map[string]string{a.Instance: a.Node}, Code: code, Why: why,
+		})
 		p.logf("%s failed to start: %s", a.Node, why)
 	}
 }

@@ -41,6 +41,8 @@ type Policy struct {
 	Progress    time.Duration   // for which a boot may stand still; 0: for ever
 	Patience    time.Duration   // for which nodes without jobs wait for a head node that is gone
 	NodesStay   bool            // they wait for ever
+
+	DebugEvents bool // the event log has all that there is
 }
 
 // DefaultPolicy returns the policy of a cluster whose users changed nothing.

@@ -44,14 +44,14 @@ func runFleet(ctx context.Context, h *Host) error {
 	if err != nil {
 		return err
 	}
-	var files [5]*os.File
-	for i, name := range []string{"clustermgtd", "slurm_resume.log", "slurm_suspend.log", "slurm_resume.events", "compute_console_output.log"} {
+	var files [6]*os.File
+	for i, name := range []string{"clustermgtd", "slurm_resume.log", "slurm_suspend.log", "slurm_resume.events", "compute_console_output.log", "clustermgtd.events"} {
 		if files[i], err = os.OpenFile(h.path(logs.Dir+"/"+name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 			return err
 		}
 		defer files[i].Close()
 	}
-	log, resume, suspend, events, consoles := files[0], files[1], files[2], files[3], files[4]
+	log, resume, suspend, events, consoles, managerEvents := files[0], files[1], files[2], files[3], files[4], files[5]
 	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: []string{h.path(fleetSettings), h.path(nodeSettings)}}
 	policy, err := reader.read()
 	if err != nil {
@@ -80,7 +80,7 @@ func runFleet(ctx context.Context, h *Host) error {
 		ResumeLog:     slog.New(newLogHandler(io.MultiWriter(log, resume))),
 		SuspendLog:    slog.New(newLogHandler(io.MultiWriter(log, suspend))),
 		Record:        &record.File{Path: h.path(FleetRecord)},
-		Events:        &fleet.EventLog{W: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
+		Events:        &fleet.EventLog{Manager: managerEvents, Resume: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
 	}
 	if given(told.LogGroup) != "" { // only then may the node ask for them
 		d.Consoles = consoles

@@ -67,6 +67,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.FirstReport, err = seconds(value)
 		case "node_progress_timeout":
 			p.Progress, err = seconds(value)
+		case "event_log_level":
+			p.DebugEvents = strings.EqualFold(value, "debug")
 		case "terminate_drain_nodes":
 			p.KeepDrained, err = no(value)
 		case "terminate_down_nodes":
