@@ -11,6 +11,7 @@ import (
 // The stages of a start, in their order.
 const (
 	stageQueue    = "in Slurm's queue"
+	stageAsk      = "slurmctld asks"
 	stageLaunch   = "EC2 launch"
 	stageInstance = "instance starts"
 	stageBoot     = "node boots"
@@ -19,8 +20,8 @@ const (
 )
 
 // marks are the times at which the stages of a life end; zero for those that did not.
-func (l *life) marks() [4]time.Time {
-	m := [4]time.Time{l.got, l.reported, l.booted, l.ready}
+func (l *life) marks() [5]time.Time {
+	m := [5]time.Time{l.begin, l.got, l.reported, l.booted, l.ready}
 	// A stage of which nothing was heard ends with the one after it.
 	for i := len(m) - 2; i >= 0; i-- {
 		if m[i].IsZero() || !m[i+1].IsZero() && m[i].After(m[i+1]) {
@@ -30,11 +31,12 @@ func (l *life) marks() [4]time.Time {
 	return m
 }
 
-var stageNames = [4]string{stageLaunch, stageInstance, stageBoot, stageRegister}
+var stageNames = [5]string{stageAsk, stageLaunch, stageInstance, stageBoot, stageRegister}
 
 // stagesOf returns how long each stage took for the last of several nodes to pass it.
-// Stages that took no time at all are left out.
-func stagesOf(lives []*life, begin, now time.Time) []Stage {
+// Stages that took no time at all are left out. Nothing takes longer than until end, if
+// that is known: a job that has started has its nodes, whenever we saw them register.
+func stagesOf(lives []*life, begin, end, now time.Time) []Stage {
 	if len(lives) == 0 {
 		return nil
 	}
@@ -46,18 +48,21 @@ func stagesOf(lives []*life, begin, now time.Time) []Stage {
 		s := Stage{Name: name, From: begin}
 		for _, l := range lives {
 			at := l.marks()[i]
-			if at.IsZero() && l.ended.IsZero() {
+			if at.IsZero() && l.ended.IsZero() && end.IsZero() {
 				s.Until, s.Last = time.Time{}, l.node
 				break
 			}
 			if at.IsZero() {
 				at = l.ended
 			}
+			if !end.IsZero() && (at.IsZero() || at.After(end)) {
+				at = end
+			}
 			if at.After(s.Until) {
 				s.Until, s.Last = at, l.node
 			}
 		}
-		if len(lives) == 1 {
+		if len(lives) == 1 || name == stageAsk {
 			s.Last = ""
 		}
 		if s.Until.IsZero() {
@@ -79,8 +84,8 @@ func (l *life) at() (string, time.Time) {
 	switch {
 	case !l.ended.IsZero():
 		return "lost", l.ended
-	case !m[3].IsZero():
-		return "up", m[3]
+	case !m[4].IsZero():
+		return "up", m[4]
 	}
 	since := l.begin
 	for i, name := range stageNames {

@@ -50,7 +50,11 @@ func (s *story) started(j *slurm.JobStatus, t *attempt, lives []*life) string {
 	if t == nil || t.failed || !slices.ContainsFunc(lives, func(l *life) bool { return !l.begin.Before(t.begin) }) {
 		return text + "; its nodes were up already."
 	}
-	return text + fmt.Sprintf("; it waited %s for its nodes.", span(j.Started.Sub(t.begin)))
+	up := j.Started
+	if !t.end.IsZero() {
+		up = t.end // Slurm tells whole seconds only
+	}
+	return text + fmt.Sprintf("; it waited %s for its nodes.", span(up.Sub(t.begin)))
 }
 
 // starting says which nodes a job waits for.
@@ -218,7 +222,7 @@ func (s *story) nodeVerdict(n *slurm.Node, l *life) (string, []string) {
 		return text, advice
 	}
 	if e, ok := s.exhausted[key]; ok && e.Until.After(s.facts.Now) {
-		return fmt.Sprintf("EC2 has no capacity for its compute resource, which is tried again after %s, in %s: %s.", clock(e.Until), span(e.Until.Sub(s.facts.Now)), refusal(&entry{Entry: e})),
+		return fmt.Sprintf("Its compute resource can't be had, and is tried again after %s, in %s: %s.", clock(e.Until), span(e.Until.Sub(s.facts.Now)), refusal(&entry{Entry: e})),
 			adviceFor(e.Code, e.Message)
 	}
 	if e, ok := s.paused[key]; ok && parts.Static && e.Until.After(s.facts.Now) {

@@ -82,7 +82,7 @@ func ExplainNode(name string, f Facts) Answer {
 			a.Earlier = append(a.Earlier, l.summary())
 		}
 		a.Earlier = a.Earlier[max(0, len(a.Earlier)-maxEarlier):]
-		a.Stages = stagesOf([]*life{last}, time.Time{}, f.Now)
+		a.Stages = stagesOf([]*life{last}, time.Time{}, time.Time{}, f.Now)
 		a.Timeline = s.timeline(last.begin, time.Time{})
 		a.Verdict, a.Advice = s.nodeVerdict(node, last)
 	} else {
@@ -130,7 +130,7 @@ func ExplainJob(id string, f Facts) Answer {
 				}
 			}
 		}
-		a.Stages = stagesOf(lives, try.begin, f.Now)
+		a.Stages = stagesOf(lives, try.begin, try.end, f.Now)
 		until := try.end
 		if f.Job != nil && !f.Job.Ended.IsZero() && f.Job.Over() {
 			until = f.Job.Ended
