@@ -29,10 +29,35 @@ import (
 // An Operator carries out operations on the images of one region.
 type Operator struct {
 	*cluster.Operator
-	Stacks  *cloudformation.Client
-	Images  *ec2.Client
-	Builder *imagebuilder.Client
-	Groups  *cloudwatchlogs.Client
+	Stacks  Stacks
+	Images  Images
+	Builder Builder
+	Groups  Groups
+}
+
+// Stacks is the part of CloudFormation that images need beside clusters.
+type Stacks interface {
+	DescribeStackResource(context.Context, *cloudformation.DescribeStackResourceInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackResourceOutput, error)
+}
+
+// Images is the part of EC2 that images need.
+type Images interface {
+	DescribeImages(context.Context, *ec2.DescribeImagesInput, ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error)
+	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
+	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
+	DeregisterImage(context.Context, *ec2.DeregisterImageInput, ...func(*ec2.Options)) (*ec2.DeregisterImageOutput, error)
+	DeleteSnapshot(context.Context, *ec2.DeleteSnapshotInput, ...func(*ec2.Options)) (*ec2.DeleteSnapshotOutput, error)
+}
+
+// Builder is the part of Image Builder that images need.
+type Builder interface {
+	GetImage(context.Context, *imagebuilder.GetImageInput, ...func(*imagebuilder.Options)) (*imagebuilder.GetImageOutput, error)
+}
+
+// Groups is the part of CloudWatch Logs that images need beside clusters.
+type Groups interface {
+	DescribeLogGroups(context.Context, *cloudwatchlogs.DescribeLogGroupsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogGroupsOutput, error)
+	DeleteLogGroup(context.Context, *cloudwatchlogs.DeleteLogGroupInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DeleteLogGroupOutput, error)
 }
 
 // New returns what operates on the images of the configuration's region.
