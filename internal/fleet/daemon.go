@@ -27,8 +27,8 @@ type Scheduler interface {
 	UpdateNodes(ctx context.Context, updates ...slurm.NodeUpdate) error
 	SetPartitions(ctx context.Context, state string, names ...string) error
 	CommentJobs(ctx context.Context, note string, ids ...string) error
-	JobsOn(ctx context.Context, hostlist string) (ids []string, err error)
-	StartJobs(ctx context.Context, after time.Duration, ids ...string) error
+	JobsOn(ctx context.Context, hostlist string) ([]slurm.Place, error)
+	StartJobs(ctx context.Context, after time.Duration, before ...slurm.Place) error
 	RequeueJobs(ctx context.Context, ids ...string) error
 }
 
@@ -440,9 +440,14 @@ func hostlist(all []Assignment) string {
 	return slurm.Compress(nodes)
 }
 
+// restartLooks are when jobs are looked at again that are to start after a delay.
+// Slurm gives them a delay of its own, of more than a minute, when the last of their
+// other nodes is clean, which a program can put off for half a minute and more.
+var restartLooks = []time.Duration{0, 3 * time.Second, 8 * time.Second, 20 * time.Second, 40 * time.Second, 70 * time.Second}
+
 // restart has jobs start after a delay. Slurm looks for jobs whose time has come once
 // a minute, and whenever a job is changed: so they are changed again when it has.
-func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []string) {
+func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []slurm.Place) {
 	start := func(ctx context.Context, after time.Duration) {
 		// Jobs that can't be requeued are over by now; others may have started.
 		if err := d.Scheduler.StartJobs(ctx, after, jobs...); err != nil && ctx.Err() == nil {
@@ -450,9 +455,11 @@ func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []string
 		}
 	}
 	start(ctx, after)
-	time.AfterFunc(after, func() {
-		d.inSlurm(ctx, func(ctx context.Context) { start(ctx, 0) })
-	})
+	for _, look := range restartLooks {
+		time.AfterFunc(after+look, func() {
+			d.inSlurm(ctx, func(ctx context.Context) { start(ctx, 0) })
+		})
+	}
 }
 
 // requeue sends the jobs of nodes back to the queue, before they lose their nodes.
@@ -460,7 +467,11 @@ func (d *Daemon) restart(ctx context.Context, after time.Duration, jobs []string
 func (d *Daemon) requeue(ctx context.Context, nodes []string) {
 	jobs, err := d.Scheduler.JobsOn(ctx, slurm.Compress(nodes))
 	if err == nil && len(jobs) > 0 {
-		err = d.Scheduler.RequeueJobs(ctx, jobs...)
+		ids := make([]string, len(jobs))
+		for i, j := range jobs {
+			ids[i] = j.Job
+		}
+		err = d.Scheduler.RequeueJobs(ctx, ids...)
 		d.restart(ctx, restartLost, jobs)
 	}
 	if err != nil && ctx.Err() == nil {
@@ -520,9 +531,12 @@ func (d *Daemon) update(ctx context.Context, do Actions) {
 			d.Log.Debug("note on jobs", "error", err)
 		}
 	}
-	losing := make([][]string, len(do.Restart))
+	losing := make([][]slurm.Place, len(do.Restart))
 	for i, r := range do.Restart {
-		if losing[i] = r.Jobs; len(r.Nodes) == 0 {
+		if len(r.Nodes) == 0 {
+			for _, job := range r.Jobs {
+				losing[i] = append(losing[i], slurm.Place{Job: job}) // what it was is not known any more
+			}
 			continue
 		}
 		var err error

@@ -59,12 +59,15 @@ func (f *fakeSlurm) Partitions(context.Context) ([]slurm.Partition, error) {
 func (f *fakeSlurm) ConfiguringJobs(context.Context) ([]slurm.Job, error)   { return nil, nil }
 func (f *fakeSlurm) SetPartitions(context.Context, string, ...string) error { return nil }
 func (f *fakeSlurm) CommentJobs(context.Context, string, ...string) error   { return nil }
-func (f *fakeSlurm) JobsOn(context.Context, string) ([]string, error)       { return []string{"7"}, nil }
-func (f *fakeSlurm) StartJobs(_ context.Context, after time.Duration, ids ...string) error {
+func (f *fakeSlurm) JobsOn(context.Context, string) ([]slurm.Place, error) {
+	return []slurm.Place{{Job: "7"}}, nil
+}
+
+func (f *fakeSlurm) StartJobs(_ context.Context, after time.Duration, before ...slurm.Place) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, id := range ids {
-		f.restarted = append(f.restarted, fmt.Sprint(id, " after ", after))
+	for _, p := range before {
+		f.restarted = append(f.restarted, fmt.Sprint(p.Job, " after ", after))
 	}
 	return nil
 }
@@ -368,7 +371,7 @@ func TestLostInstancesAreNoticed(t *testing.T) {
 	h.until("job started again", func() bool {
 		h.slurm.mu.Lock()
 		defer h.slurm.mu.Unlock()
-		return slices.Equal(h.slurm.restarted, []string{"7 after 10s"})
+		return slices.Equal(h.slurm.restarted, []string{"7 after 2s"})
 	})
 	if n := h.slurm.node("q-dy-a-2"); n.State != "ALLOCATED+CLOUD" {
 		t.Errorf("the other node is %s", n.State)

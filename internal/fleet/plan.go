@@ -418,7 +418,7 @@ func (p *planner) terminate(ids ...string) {
 // nodes have to end what they did.
 const (
 	restartElsewhere = time.Second
-	restartLost      = 10 * time.Second
+	restartLost      = 2 * time.Second
 )
 
 // fail sets nodes down whose launch failed. Slurm requeues their jobs.

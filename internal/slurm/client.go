@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -223,20 +224,82 @@ func (c *Client) SetPartitions(ctx context.Context, state string, names ...strin
 	return c.script(ctx, commands)
 }
 
+// A Place is a job's place in the queue.
+type Place struct {
+	Job      string
+	Priority int64
+	Nice     int64
+}
+
 // JobsOn returns the jobs that have any of the nodes.
-func (c *Client) JobsOn(ctx context.Context, hostlist string) ([]string, error) {
-	out, err := c.query(ctx, "squeue", "-h", "-w", hostlist, "-o", "%A")
+func (c *Client) JobsOn(ctx context.Context, hostlist string) ([]Place, error) {
+	queued, err := c.queued(ctx, "-w", hostlist)
+	places := make([]Place, len(queued))
+	for i, q := range queued {
+		places[i] = q.Place
+	}
+	return places, err
+}
+
+// A queuedJob is a job as squeue shows it.
+type queuedJob struct {
+	Place
+	pending bool
+	delayed bool // until its time has come
+}
+
+func (c *Client) queued(ctx context.Context, choice ...string) ([]queuedJob, error) {
+	out, err := c.query(ctx, "squeue", append([]string{"-h", "-o", "%A|%Q|%y|%t|%r"}, choice...)...)
 	if err != nil {
 		return nil, err
 	}
-	return strings.Fields(out), nil
+	var jobs []queuedJob
+	for line := range strings.Lines(out) {
+		f := strings.Split(strings.TrimSpace(line), "|")
+		if len(f) != 5 {
+			return nil, fmt.Errorf("squeue says %q of a job", line)
+		}
+		q := queuedJob{Place: Place{Job: f[0]}, pending: f[3] == "PD", delayed: f[4] == "BeginTime"}
+		q.Priority, err = strconv.ParseInt(f[1], 10, 64)
+		if err == nil {
+			q.Nice, err = strconv.ParseInt(f[2], 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("squeue says %q of a job: %w", line, err)
+		}
+		jobs = append(jobs, q)
+	}
+	return jobs, nil
 }
 
-// StartJobs lets jobs that wait for a time start after a delay instead.
-func (c *Client) StartJobs(ctx context.Context, after time.Duration, ids ...string) error {
-	commands := make([]string, len(ids))
-	for i, id := range ids {
-		commands[i] = fmt.Sprintf("update jobid=%s starttime=now+%d", id, int(after.Seconds()))
+// StartJobs lets jobs that came back to the queue start after a delay instead of one
+// of Slurm's, and gives them back the places that they had: Slurm puts them behind all
+// others of their priority, and forgets how long they have waited. Without a delay it
+// is about those that wait for their time only.
+func (c *Client) StartJobs(ctx context.Context, after time.Duration, before ...Place) error {
+	if len(before) == 0 {
+		return nil
+	}
+	ids := make([]string, len(before))
+	for i, p := range before {
+		ids[i] = p.Job
+	}
+	queued, err := c.queued(ctx, "-j", strings.Join(ids, ","))
+	if err != nil {
+		return err
+	}
+	var commands []string
+	for _, q := range queued {
+		i := slices.Index(ids, q.Job)
+		if i < 0 || after == 0 && !(q.pending && q.delayed) {
+			continue
+		}
+		command := fmt.Sprintf("update jobid=%s starttime=now+%d", q.Job, int(after.Seconds()))
+		if q.pending && q.Priority <= before[i].Priority {
+			// Two more than it lacks: priorities are whole numbers, cut off at one.
+			command += fmt.Sprintf(" nice=%d", q.Nice-(before[i].Priority-q.Priority)-2)
+		}
+		commands = append(commands, command)
 	}
 	return c.script(ctx, commands)
 }

@@ -104,3 +104,40 @@ func TestConfiguringJobs(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// TestJobsKeepTheirPlaces shows what slurmctld is told of jobs that came back.
+func TestJobsKeepTheirPlaces(t *testing.T) {
+	var told string
+	c := &Client{Run: func(_ context.Context, stdin, name string, _ ...string) (string, error) {
+		if strings.HasSuffix(name, "squeue") {
+			return "7|1|0|PD|BeginTime\n8|900|-5|PD|BeginTime\n9|1000|0|PD|Resources\n11|10|0|CG|None\n", nil
+		}
+		told = stdin
+		return "", nil
+	}}
+	before := []Place{{"7", 1, 0}, {"8", 1000, 0}, {"9", 10, 0}, {"10", 10, 0}, {"11", 10, 0}}
+	for after, want := range map[time.Duration]string{
+		2 * time.Second: "update jobid=7 starttime=now+2 nice=-2\n" + // before others of its priority
+			"update jobid=8 starttime=now+2 nice=-107\n" + // it has lost its age
+			"update jobid=9 starttime=now+2\n" + // it is before the others already
+			"update jobid=11 starttime=now+2\n", // it still ends on some nodes; 10 is over
+		0: "update jobid=7 starttime=now+0 nice=-2\nupdate jobid=8 starttime=now+0 nice=-107\n",
+	} {
+		if err := c.StartJobs(t.Context(), after, before...); err != nil || told != want {
+			t.Errorf("after %v: told %s, want %s, %v", after, told, want, err)
+		}
+	}
+	got, err := c.JobsOn(t.Context(), "n1")
+	if diff := cmp.Diff([]Place{{"7", 1, 0}, {"8", 900, -5}, {"9", 1000, 0}, {"11", 10, 0}}, got); diff != "" || err != nil {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+}
+
+func TestJobsThatCanNotBeRead(t *testing.T) {
+	for _, text := range []string{"slurm_load_jobs error\n", "7|x|0|PD|None\n", "7|1|y|PD|None\n"} {
+		c := &Client{Run: func(context.Context, string, string, ...string) (string, error) { return text, nil }}
+		if got, err := c.JobsOn(t.Context(), "n1"); err == nil {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}

@@ -453,17 +453,26 @@ func (s Scheduler) CommentJobs(context.Context, string, ...string) error {
 }
 
 // JobsOn returns the jobs that have any of the nodes.
-func (s Scheduler) JobsOn(_ context.Context, hostlist string) (ids []string, err error) {
+func (s Scheduler) JobsOn(_ context.Context, hostlist string) (places []slurm.Place, err error) {
 	names, err := slurm.Expand(hostlist)
 	if err != nil {
 		return nil, err
 	}
-	err = s.l.call("squeue -w", func() error { ids = s.l.Slurm.JobsOn(names); return nil })
-	return ids, err
+	err = s.l.call("squeue -w", func() error {
+		for _, id := range s.l.Slurm.JobsOn(names) {
+			places = append(places, slurm.Place{Job: id})
+		}
+		return nil
+	})
+	return places, err
 }
 
 // StartJobs lets jobs that wait for a time start after a delay instead.
-func (s Scheduler) StartJobs(_ context.Context, after time.Duration, ids ...string) error {
+func (s Scheduler) StartJobs(_ context.Context, after time.Duration, before ...slurm.Place) error {
+	ids := make([]string, len(before))
+	for i, p := range before {
+		ids[i] = p.Job
+	}
 	return s.l.call("scontrol update jobs starttime", func() error { s.l.Slurm.StartJobs(after, ids); return nil })
 }
 
