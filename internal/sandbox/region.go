@@ -21,11 +21,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"pcluster/internal/sandbox/access"
 	"pcluster/internal/sandbox/autoscaling"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudwatch"
@@ -93,6 +95,8 @@ type Region struct {
 	builder *imagebuilder.Service
 
 	exits  chan machine.Exit
+	warned sync.Map  // policies that the region does not know
+	record *recorder // of requests for permission; nil: none
 	faults faults
 }
 
@@ -117,6 +121,9 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 		return nil, err
 	}
 	if err := r.openIdentity(); err != nil {
+		return nil, err
+	}
+	if r.record, err = openRecorder(settings.Record); err != nil {
 		return nil, err
 	}
 	if r.layers, err = image.Base(ctx, settings.Cache, os.Stderr); err != nil {
@@ -329,7 +336,10 @@ func (r *Region) awsEndpoint() (*wire.Endpoint, error) {
 	}
 	return &wire.Endpoint{
 		Auth: r.iam, Services: handlers, S3: r.s3, Signals: r.cfn.SignalHandler(), Log: r.log, Region: r.identity.Name,
-		Intercept: func(ctx context.Context, _ wire.Caller, service, operation string) error {
+		Intercept: func(ctx context.Context, c wire.Caller, service, operation string, input any) error {
+			if err := r.authorize(c, access.Call{Service: service, Operation: operation, Input: input}); err != nil {
+				return err
+			}
 			return r.faults.set.Call(ctx, service, operation)
 		},
 	}, nil

@@ -65,7 +65,12 @@ func (r *Region) openServices(on ground) (err error) {
 	do(func() (err error) { r.ssm, err = ssm.New(db, id); return })
 	do(func() (err error) { r.watch, err = cloudwatch.New(db, id); return })
 	do(func() (err error) { r.ddb, err = dynamodb.New(db, id); return })
-	do(func() (err error) { r.s3, err = s3.New(db, id, r.home.path("s3")); return })
+	do(func() (err error) {
+		if r.s3, err = s3.New(db, id, r.home.path("s3")); err == nil {
+			r.s3.Authorize = r.authorizeS3
+		}
+		return
+	})
 	do(func() (err error) {
 		r.logs, err = logs.New(db, id, r.home.path("logs"), logs.WithObjects(r.s3), logs.WithMetrics(r.watch))
 		return

@@ -82,6 +82,13 @@ func newUp(home func() sandbox.Home) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.SSHConfig = !noSSH
 			o.Progress = cmd.ErrOrStderr()
+			if o.Record != "" {
+				abs, err := filepath.Abs(o.Record)
+				if err != nil {
+					return err
+				}
+				o.Record = abs
+			}
 			start := time.Now()
 			status, err := sandbox.Up(cmd.Context(), home(), o)
 			if err != nil {
@@ -96,6 +103,7 @@ func newUp(home func() sandbox.Home) *cobra.Command {
 	cmd.Flags().StringVar(&o.Region, "region", "", "name of the region (default us-east-1, or what the first adopted file says)")
 	cmd.Flags().StringVar(&o.Account, "account", "", "account number (default 111122223333, or what the first adopted file says)")
 	cmd.Flags().StringVar(&o.Cache, "cache", sandbox.DefaultCache, "folder of the machines' base images")
+	cmd.Flags().StringVar(&o.Record, "record", "", "file that gets which permissions each call asked for: JSON, a line for each call")
 	cmd.Flags().BoolVar(&noSSH, "no-ssh-config", false, "do not let plain ssh reach the region's addresses (through a file in /etc/ssh/ssh_config.d)")
 	return cmd
 }

@@ -236,3 +236,12 @@ func newUUID() string {
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
+
+// ARNOf returns the ARN of a stack by its name or ARN, or nothing.
+func (s *Service) ARNOf(nameOrID string) string {
+	st := s.find(nameOrID)
+	if st == nil {
+		return ""
+	}
+	return st.snapshot().ID
+}

@@ -446,5 +446,12 @@ func (s *Service) ruleTags() kind {
 				fn(r.ID, r.Tags)
 			}
 		},
+		tagsOf: func(id string) []types.Tag {
+			r := s.findRule(id)
+			if r == nil {
+				return nil
+			}
+			return r.Tags
+		},
 	}
 }

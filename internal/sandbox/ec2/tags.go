@@ -22,6 +22,8 @@ type kind struct {
 	name  types.ResourceType
 	retag func(id string, fn func([]types.Tag) []types.Tag) error // store.ErrNotFound without such a resource
 	each  func(fn func(id string, tags []types.Tag))
+	// tagsOf returns the tags of a resource, and none of one that does not exist.
+	tagsOf func(id string) []types.Tag
 }
 
 func kindOf[T any](t *table[T], n noun, name types.ResourceType, key func(*T) string, tags func(*T) *[]types.Tag) kind {
@@ -35,6 +37,13 @@ func kindOf[T any](t *table[T], n noun, name types.ResourceType, key func(*T) st
 			for _, row := range t.all() {
 				fn(key(row), *tags(row))
 			}
+		},
+		tagsOf: func(id string) []types.Tag {
+			row := t.get(id)
+			if row == nil {
+				return nil
+			}
+			return *tags(row)
 		},
 	}
 }
@@ -268,4 +277,22 @@ func allTagValues(tags []types.Tag) []string {
 		values[i] = aws.ToString(t.Value)
 	}
 	return values
+}
+
+// TagsOf returns the tags of a resource; nil without any, or without the resource.
+func (s *Service) TagsOf(id string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, err := s.kindOfID(id)
+	if err != nil {
+		return nil
+	}
+	var out map[string]string
+	for _, t := range k.tagsOf(id) {
+		if out == nil {
+			out = make(map[string]string)
+		}
+		out[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return out
 }

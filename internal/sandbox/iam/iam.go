@@ -42,7 +42,8 @@ type Service struct {
 	keys     *store.Table[accessKey]
 	sessions *store.Table[sessionKey] // by access key ID
 
-	current map[string]string // "role ID session name" → access key ID handed out last
+	documents sync.Map          // policies that were read, by their text
+	current   map[string]string // "role ID session name" → access key ID handed out last
 }
 
 // New opens the account's tables. On first start it makes the user admin, whose

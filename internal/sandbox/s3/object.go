@@ -426,7 +426,10 @@ func (s *Service) deleteObjects(r *request) error {
 		if o.ETag != "" {
 			h.Set("If-Match", o.ETag)
 		}
-		out, err := s.remove(r.bucket, o.Key, o.VersionId, h)
+		out, err := deletion{}, s.authorizeDelete(r, o.Key, o.VersionId)
+		if err == nil {
+			out, err = s.remove(r.bucket, o.Key, o.VersionId, h)
+		}
 		switch {
 		case err != nil:
 			e := asError(err)
@@ -441,6 +444,17 @@ func (s *Service) deleteObjects(r *request) error {
 		}
 	}
 	return r.writeXML(answer)
+}
+
+func (s *Service) authorizeDelete(r *request, key, versionID string) error {
+	if s.Authorize == nil {
+		return nil
+	}
+	query := url.Values{}
+	if versionID != "" {
+		query.Set("versionId", versionID)
+	}
+	return s.Authorize(r.Context(), http.MethodDelete, r.bucket, key, query, r.Header)
 }
 
 // copySource returns the version that a copy reads.

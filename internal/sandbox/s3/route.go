@@ -79,6 +79,9 @@ func (s *Service) serve(r *request) error {
 		if unsigned(r) {
 			return refuse("AccessDenied", "Access Denied")
 		}
+		if err := s.authorize(r); err != nil {
+			return err
+		}
 		return s.listBuckets(r)
 	}
 	b, exists := s.buckets.Get(r.bucket)
@@ -89,6 +92,8 @@ func (s *Service) serve(r *request) error {
 		if err := b.authorizeUnsigned(r); err != nil {
 			return err
 		}
+	} else if err := s.authorize(r); err != nil {
+		return err
 	}
 	if len(r.key) > 1024 {
 		return refuse("KeyTooLongError", "Your key is too long", "MaxSizeAllowed", "1024", "Size", strconv.Itoa(len(r.key)))
@@ -97,6 +102,13 @@ func (s *Service) serve(r *request) error {
 		return s.serveBucket(r)
 	}
 	return s.serveObject(r)
+}
+
+func (s *Service) authorize(r *request) error {
+	if s.Authorize == nil {
+		return nil
+	}
+	return s.Authorize(r.Context(), r.Method, r.bucket, r.key, r.query, r.Header)
 }
 
 // isCreate reports whether a PUT of a bucket names none of its settings.

@@ -16,9 +16,12 @@
 package s3
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +39,11 @@ type Service struct {
 	id  *region.Identity
 	dir string // one directory per bucket, in it one file per blob
 	now func() time.Time
+
+	// Authorize, if set, is asked before each signed request for a bucket that exists,
+	// or for none, and for each key that a request to delete several names; an error
+	// becomes the answer.
+	Authorize func(ctx context.Context, method, bucket, key string, query url.Values, header http.Header) error
 
 	buckets *store.Table[bucket]
 	objects *store.Table[object] // under bucket/key

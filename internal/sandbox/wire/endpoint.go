@@ -47,9 +47,10 @@ type Endpoint struct {
 	// Observe, if set, is told of every answered request. It must not block.
 	Observe func(Call)
 
-	// Intercept, if set, is asked before each operation of a [Service]; an error
+	// Intercept, if set, is asked before each operation of a [Service], of which it sees
+	// the input, the SDK's struct; an error
 	// becomes the answer, and it may take its time. Faults such as throttling enter here.
-	Intercept func(ctx context.Context, c Caller, service, operation string) error
+	Intercept func(ctx context.Context, c Caller, service, operation string, input any) error
 
 	// Now is the clock of signature checks; nil means time.Now.
 	Now func() time.Time
@@ -147,8 +148,8 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, call *Call) {
 	}
 	if e.Intercept != nil {
 		ctx := r.Context()
-		intercept := func(operation string) error {
-			return e.Intercept(ctx, call.Caller, call.Service, operation)
+		intercept := func(operation string, input any) error {
+			return e.Intercept(ctx, call.Caller, call.Service, operation, input)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), interceptKey{}, intercept))
 	}

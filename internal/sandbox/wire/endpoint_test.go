@@ -410,7 +410,7 @@ func TestRequestsAreRoutedToTheirService(t *testing.T) {
 
 func TestInterceptedCallsFailAsTheProtocolSays(t *testing.T) {
 	e, srv := testEndpoint(t)
-	e.Intercept = func(_ context.Context, c Caller, service, operation string) error {
+	e.Intercept = func(_ context.Context, c Caller, service, operation string, _ any) error {
 		return Errorf("Throttling", "Rate exceeded: %s %s %s", c.AccessKeyID, service, operation)
 	}
 	_, err := sts.NewFromConfig(config(srv, longTerm, "root/secret+", "")).GetCallerIdentity(context.Background(), nil)

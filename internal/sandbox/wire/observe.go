@@ -48,8 +48,8 @@ func newRequestID() string {
 
 type interceptKey struct{}
 
-func interceptFrom(ctx context.Context) func(operation string) error {
-	fn, _ := ctx.Value(interceptKey{}).(func(string) error)
+func interceptFrom(ctx context.Context) func(operation string, input any) error {
+	fn, _ := ctx.Value(interceptKey{}).(func(string, any) error)
 	return fn
 }
 

@@ -240,7 +240,7 @@ func (s *Service) answer(x *exchange, p protocol) (name string, _ *response, err
 		}
 	}
 	if fn := interceptFrom(x.r.Context()); fn != nil {
-		if err := fn(name); err != nil {
+		if err := fn(name, in.Interface()); err != nil {
 			return name, nil, err
 		}
 	}

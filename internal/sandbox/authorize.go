@@ -1,0 +1,213 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"pcluster/internal/sandbox/access"
+	"pcluster/internal/sandbox/iam/policy"
+	"pcluster/internal/sandbox/wire"
+)
+
+// place is where the region's resources are.
+func (r *Region) place() access.Place {
+	return access.Place{Partition: "aws", Region: r.identity.Name(), Account: r.identity.Account()}
+}
+
+// authorize says whether a caller may make a call, by the policies of the user, or of
+// the role whose session it is, that IAM holds.
+func (r *Region) authorize(c wire.Caller, call access.Call) error {
+	return r.permit(c, call.Service, call.Operation, func() []policy.Request { return access.Of(world{r}, r.place(), call) })
+}
+
+// authorizeS3 is authorize for S3, which has no API model here.
+func (r *Region) authorizeS3(ctx context.Context, method, bucket, key string, query url.Values, header http.Header) error {
+	return r.permit(wire.CallerFrom(ctx), "s3", method, func() []policy.Request {
+		return access.S3(r.place(), method, bucket, key, query, header)
+	})
+}
+
+func (r *Region) permit(c wire.Caller, service, operation string, requests func() []policy.Request) error {
+	if c.ARN == "" {
+		return nil
+	}
+	may := r.iam.PermissionsOf(c)
+	if may.Unlimited() && r.record == nil {
+		return nil
+	}
+	if len(may.Unknown) > 0 {
+		// Whoever gives a role a policy that the region has no text of has reasons.
+		r.unknownPolicies(may.Unknown)
+		return nil
+	}
+	all := requests()
+	refused := slices.IndexFunc(all, func(q policy.Request) bool {
+		return policy.Evaluate(may.Policies, may.Boundary, withPrincipal(q, c)) != policy.Allowed
+	})
+	r.record.add(c, service, operation, all, refused < 0)
+	if refused < 0 {
+		return nil
+	}
+	return denied(c, service, all[refused], policy.Evaluate(may.Policies, may.Boundary, withPrincipal(all[refused], c)))
+}
+
+func withPrincipal(q policy.Request, c wire.Caller) policy.Request {
+	name := c.ARN[strings.LastIndexByte(c.ARN, '/')+1:]
+	return q.With("aws:PrincipalArn", c.ARN).With("aws:userid", c.UserID).With("aws:username", name).With("aws:PrincipalAccount", c.AccountID)
+}
+
+// denied is AWS's answer to a call that a caller may not make.
+func denied(c wire.Caller, service string, q policy.Request, d policy.Decision) error {
+	because := "because no identity-based policy allows the " + q.Action + " action"
+	if d == policy.Denied {
+		because = "with an explicit deny in an identity-based policy"
+	}
+	text := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s", c.ARN, q.Action, q.Resource, because)
+	switch service {
+	case "ec2":
+		return &wire.Error{Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation. " + text, Status: http.StatusForbidden}
+	case "dynamodb", "logs", "fsx", "secretsmanager", "ssm", "imagebuilder", "lambda", "efs", "batch":
+		return &wire.Error{Code: "AccessDeniedException", Message: text, Status: http.StatusBadRequest}
+	case "sns":
+		return &wire.Error{Code: "AuthorizationError", Message: text, Status: http.StatusForbidden}
+	}
+	return &wire.Error{Code: "AccessDenied", Message: text, Status: http.StatusForbidden}
+}
+
+// unknownPolicies warns once of each policy whose holders may do everything.
+func (r *Region) unknownPolicies(arns []string) {
+	for _, arn := range arns {
+		if _, warned := r.warned.LoadOrStore(arn, true); !warned {
+			r.log.Warn("the region does not know what this policy says: who has it may do everything", "policy", arn)
+		}
+	}
+}
+
+// world is what the region knows for [access].
+type world struct{ r *Region }
+
+func (w world) Tags(arn string) map[string]string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 || parts[2] != "ec2" {
+		return nil
+	}
+	_, id, _ := strings.Cut(parts[5], "/")
+	if id == "*" {
+		return nil
+	}
+	return w.r.ec2.TagsOf(id)
+}
+
+func (w world) Template(s *types.LaunchTemplateSpecification) (string, *types.ResponseLaunchTemplateData) {
+	version := aws.ToString(s.Version)
+	if version == "" {
+		version = "$Default"
+	}
+	out, err := w.r.ec2.DescribeLaunchTemplateVersions(context.Background(), &sdk.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: s.LaunchTemplateId, LaunchTemplateName: s.LaunchTemplateName, Versions: []string{version},
+	})
+	if err != nil || len(out.LaunchTemplateVersions) == 0 {
+		return "", nil
+	}
+	v := out.LaunchTemplateVersions[0]
+	return aws.ToString(v.LaunchTemplateId), v.LaunchTemplateData
+}
+
+func (w world) ProfileRole(nameOrARN string) string {
+	_, _, arn, _, err := w.r.iam.InstanceProfileRole(context.Background(), nameOrARN)
+	if err != nil {
+		return ""
+	}
+	return arn
+}
+
+func (w world) ARN(kind, name string) string {
+	p := w.r.place()
+	pattern := func(service, resource string) string {
+		return "arn:aws:" + service + ":" + p.Region + ":" + p.Account + ":" + resource
+	}
+	switch kind {
+	case "stack":
+		if arn := w.r.cfn.ARNOf(name); arn != "" {
+			return arn
+		}
+		return pattern("cloudformation", "stack/"+name+"/*")
+	case "role":
+		if arn := w.r.iam.RoleARN(name); arn != "" {
+			return arn
+		}
+		return "arn:aws:iam::" + p.Account + ":role/" + name
+	case "user":
+		return "arn:aws:iam::" + p.Account + ":user/" + name
+	case "instance-profile":
+		if arn := w.r.iam.ProfileARN(name); arn != "" {
+			return arn
+		}
+		return "arn:aws:iam::" + p.Account + ":instance-profile/" + name
+	case "secret":
+		out, err := w.r.secret.DescribeSecret(context.Background(), &secretsmanager.DescribeSecretInput{SecretId: &name})
+		if err == nil {
+			return aws.ToString(out.ARN)
+		}
+		return pattern("secretsmanager", "secret:"+name+"-*")
+	case "parameter":
+		return pattern("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
+	}
+	return name
+}
+
+// A recorder writes down what callers ask permission for, a JSON object a line.
+type recorder struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+func openRecorder(path string) (*recorder, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &recorder{file: f}, nil
+}
+
+// A Permission is what one call asked permission for: a line of the file that
+// `sandbox up --record` names.
+type Permission struct {
+	Time      time.Time        `json:"time"`
+	Caller    string           `json:"caller"` // ARN
+	Service   string           `json:"service"`
+	Operation string           `json:"operation"` // of S3: the HTTP method
+	Requests  []policy.Request `json:"requests"`
+	Allowed   bool             `json:"allowed"`
+}
+
+func (w *recorder) add(c wire.Caller, service, operation string, all []policy.Request, allowed bool) {
+	if w == nil {
+		return
+	}
+	line, err := json.Marshal(Permission{time.Now().UTC(), c.ARN, service, operation, all, allowed})
+	if err != nil {
+		return // texts can be encoded
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, _ = w.file.Write(append(line, '\n')) // a full disk is no reason to refuse a call
+}
