@@ -151,7 +151,8 @@ type Slurm struct {
 	byID       map[string]*Job
 	nextID     int
 	scheduling bool
-	Ended      int // jobs that ran to their end
+	idling     []*Node // to be powered down
+	Ended      int     // jobs that ran to their end
 }
 
 // slotsPerNode is how many small jobs fit on a node.
@@ -438,10 +439,22 @@ func (s *Slurm) idle(n *Node) {
 	n.since = s.clock.Now()
 	since, generation := n.since, n.generation
 	s.clock.After(s.Timeouts.Idle, func() {
-		if n.generation == generation && n.used == 0 && n.completing == 0 && n.since.Equal(since) && !n.down && !n.silent {
-			s.powerDown([]*Node{n})
+		if n.generation == generation && n.since.Equal(since) {
+			if s.idling = append(s.idling, n); len(s.idling) == 1 {
+				s.clock.After(time.Second, s.suspendIdle)
+			}
 		}
 	})
+}
+
+// suspendIdle powers down the nodes that have become idle for too long in the last
+// second: slurmctld looks for them once a second, and names them all at once.
+func (s *Slurm) suspendIdle() {
+	still := slices.DeleteFunc(s.idling, func(n *Node) bool {
+		return n.power != on || n.used > 0 || n.completing > 0 || n.down || n.silent
+	})
+	s.idling = nil
+	s.powerDown(still)
 }
 
 // Register brings a node up whose slurmd runs on an instance, if Slurm expects it
