@@ -32,10 +32,18 @@ func main() {
 	only := flag.String("run", "", "comma-separated parts of the names of rows to measure; empty: all")
 	judged := flag.String("judge", "", "only print how many seconds our schema and validators take for this cluster file")
 	account := flag.String("account", "", "with -judge: file of facts")
+	nodes := flag.Int("fleet", 0, "only print the memory of a fleet daemon with so many nodes")
 	looks := flag.Bool("observe", false, "only print how long one look at this machine's Slurm takes")
 	flag.Parse()
 	if *judged != "" {
 		if err := judge(*judged, *account); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if *nodes > 0 {
+		if err := printFleetMemory(context.Background(), *nodes); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -182,7 +190,10 @@ func run(ctx context.Context, runs int, only string) (err error) {
 			return err
 		}
 	}
-	if only := strings.Trim(only, ","); only == "validate" || only == "template" || only == "describing" { // the rest needs a region
+	if err := b.fleets(ctx, runs, wanted); err != nil {
+		return err
+	}
+	if only := strings.Trim(only, ","); only == "validate" || only == "template" || only == "describing" || strings.HasPrefix(only, "fleet") { // the rest needs a region
 		b.table.print()
 		return nil
 	}

@@ -121,6 +121,9 @@ type Job struct {
 	Requeues int
 }
 
+// Running reports a job that runs.
+func (j *Job) Running() bool { return j.state == running }
+
 type jobState int
 
 const (
