@@ -300,6 +300,7 @@ func (h *house) resume() {
 }
 
 func TestNodesAreLaunchedNamedAndEnded(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 3)
 	h.start()
 	h.resume()
@@ -318,6 +319,7 @@ func TestNodesAreLaunchedNamedAndEnded(t *testing.T) {
 }
 
 func TestNoCapacityLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 1)
 	h.start()
 	h.resume()
@@ -330,6 +332,7 @@ func TestNoCapacityLeavesNothingRunning(t *testing.T) {
 }
 
 func TestACrashBetweenLaunchAndAnswerLaunchesNothingTwice(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 10)
 	h.cloud.hold = make(chan struct{})
 	h.start()
@@ -346,6 +349,7 @@ func TestACrashBetweenLaunchAndAnswerLaunchesNothingTwice(t *testing.T) {
 }
 
 func TestInstancesThatCanNotLearnTheirNamesAreEnded(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 10)
 	h.registry.fails = true
 	h.start()
@@ -357,6 +361,7 @@ func TestInstancesThatCanNotLearnTheirNamesAreEnded(t *testing.T) {
 }
 
 func TestLostInstancesAreNoticed(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 10)
 	d := h.start()
 	h.resume()
@@ -379,6 +384,7 @@ func TestLostInstancesAreNoticed(t *testing.T) {
 }
 
 func TestConsolesOfNodesThatFailedToStartAreKept(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 10)
 	d := h.start()
 	h.resume()
@@ -403,6 +409,7 @@ func TestWithoutADiskNothingIsLaunched(t *testing.T) {
 }
 
 func TestJobsWaitForTheirNodes(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, 10)
 	h.start()
 	released := make(chan error, 1)

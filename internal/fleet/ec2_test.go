@@ -194,6 +194,7 @@ func TestUserOverridesReplaceMembers(t *testing.T) {
 }
 
 func TestCreateFleet(t *testing.T) {
+	t.Parallel()
 	c, api := testEC2(5)
 	out := c.Launch(t.Context(), launchOf("listed", 2, 2))
 	if out.Code != "" || len(out.Instances) != 2 || out.Instances[0].Addr == "" {
@@ -239,6 +240,7 @@ func TestInstancesThatEC2ShowsLateAreNotGivenUp(t *testing.T) {
 }
 
 func TestThrottledLaunchesAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	c, api := testEC2(1)
 	api.throttled = 1
 	if out := c.Launch(t.Context(), launchOf("one", 1, 1)); len(out.Instances) != 1 {

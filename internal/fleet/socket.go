@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/user"
@@ -35,7 +36,13 @@ type Message struct {
 	Job   string `json:"job,omitempty"`
 	// ResumeFile is the file that slurmctld leaves to its resume program.
 	ResumeFile json.RawMessage `json:"resume_file,omitempty"`
+	// JobsUnknown: there was such a file, and it could not be read.
+	JobsUnknown bool `json:"jobs_unknown,omitempty"`
 }
+
+// MaxResumeFile bounds what is read of slurmctld's resume file. One of 50,000 jobs has
+// about a sixth of it.
+const MaxResumeFile = 64 << 20
 
 // A Reply is the daemon's answer.
 type Reply struct {
@@ -51,6 +58,9 @@ type resumeFile struct {
 	} `json:"jobs"`
 }
 
+// errJobsUnknown is that a request does not say for which jobs its nodes are.
+var errJobsUnknown = errors.New("the jobs of the request can't be told")
+
 // request returns the demand in a message. Without a resume file all nodes are
 // launched for no job.
 func (m *Message) request() (Request, error) {
@@ -59,17 +69,23 @@ func (m *Message) request() (Request, error) {
 	if r.Nodes, err = slurm.Expand(m.Nodes); err != nil {
 		return r, err
 	}
+	if m.JobsUnknown {
+		return r, errJobsUnknown
+	}
 	if len(m.ResumeFile) == 0 {
 		return r, nil
 	}
 	var file resumeFile
 	if err := json.Unmarshal(m.ResumeFile, &file); err != nil {
-		return r, fmt.Errorf("resume file: %w", err)
+		return r, fmt.Errorf("%w: resume file: %w", errJobsUnknown, err)
+	}
+	if file.Jobs == nil {
+		return r, fmt.Errorf("%w: the resume file has no jobs", errJobsUnknown)
 	}
 	for _, j := range file.Jobs {
 		nodes, err := slurm.Expand(j.Nodes)
 		if err != nil {
-			return r, fmt.Errorf("resume file, job %s: %w", j.ID, err)
+			return r, fmt.Errorf("%w: resume file, job %s: %w", errJobsUnknown, j.ID, err)
 		}
 		r.Jobs = append(r.Jobs, slurm.Job{ID: j.ID.String(), Nodes: nodes})
 	}
@@ -129,7 +145,7 @@ func (d *Daemon) serve(ctx context.Context, l net.Listener) error {
 func (d *Daemon) answer(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	var m Message
-	if err := json.NewDecoder(conn).Decode(&m); err != nil {
+	if err := json.NewDecoder(io.LimitReader(conn, 2*MaxResumeFile)).Decode(&m); err != nil {
 		d.Log.Warn("a program's message can't be read", "error", err)
 		return
 	}
@@ -147,11 +163,15 @@ func (d *Daemon) handle(ctx context.Context, conn net.Conn, m Message) error {
 	switch m.Op {
 	case OpResume:
 		r, err := m.request()
-		if err != nil && len(r.Nodes) == 0 {
-			return err
+		if errors.Is(err, errJobsUnknown) {
+			// Launched for no job, a job could get a part of its nodes. The next looks
+			// find nodes that power up, and slurmctld says for whom.
+			d.ResumeLog.Warn("slurmctld wants nodes, and is asked for which jobs", "nodes", m.Nodes, "error", err)
+			d.hurry()
+			return nil
 		}
 		if err != nil {
-			d.Log.Warn("jobs of a request are unknown", "error", err)
+			return err
 		}
 		d.ResumeLog.Info("slurmctld wants nodes", "nodes", m.Nodes, "jobs", len(r.Jobs))
 		d.tell(ctx, func(o *Observed) { o.Resumed = append(o.Resumed, r) })

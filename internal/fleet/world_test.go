@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -21,6 +22,7 @@ type world struct {
 	policy Policy
 	now    time.Time
 	mem    []byte // on disk
+	live   Memory // as the process has it
 
 	nodes    map[string]*slurm.Node
 	jobs     map[string][]string // by ID: the nodes of jobs whose nodes are starting
@@ -53,6 +55,8 @@ func newWorld(t *rapid.T, strategy string) *world {
 		instances: make(map[string]*Instance), tokens: make(map[string]Outcome), owner: make(map[string]string),
 		whole: make(map[string][]string), fresh: true,
 	}
+	w.live = NewMemory(noon)
+	w.mem, _ = json.Marshal(w.live)
 	for queue, list := range w.policy.Queues {
 		names, err := slurm.Expand(list)
 		if err != nil {
@@ -68,22 +72,49 @@ func newWorld(t *rapid.T, strategy string) *world {
 // plan lets the fleet decide.
 func (w *world) plan(seen Observed) {
 	w.now = w.now.Add(time.Second)
-	mem := NewMemory(w.now)
-	if w.mem != nil {
-		mem = Memory{}
-		if err := json.Unmarshal(w.mem, &mem); err != nil {
-			w.t.Fatal(err)
-		}
+	var mem Memory
+	if err := json.Unmarshal(w.mem, &mem); err != nil {
+		w.t.Fatal(err)
 	}
 	seen.Restarted = w.fresh
 	w.fresh = false
 	do, next := Plan(seen, mem, w.policy, w.now)
 	w.mem, _ = json.Marshal(next)
+	w.checkSame(seen, do)
+	w.live = next
 	w.launches = append(w.launches, do.Launch...)
 	w.assigns = append(w.assigns, do.Assign...)
 	w.updates = append(w.updates, do.Nodes...)
 	w.ends = append(w.ends, do.Terminate...)
 	w.checkWhole(do.Assign)
+}
+
+// checkSame: the memory of the process and what is read from disk lead to the same
+// decisions, whatever the order in which Go walks through maps.
+func (w *world) checkSame(seen Observed, do Actions) {
+	again, next := Plan(seen, w.live, w.policy, w.now)
+	onDisk, _ := json.Marshal(next)
+	if !bytes.Equal(onDisk, w.mem) {
+		w.t.Fatalf("the same is remembered in two ways:\n%s\n%s", onDisk, w.mem)
+	}
+	one, _ := json.Marshal(do)
+	other, _ := json.Marshal(again)
+	if !bytes.Equal(one, other) {
+		w.t.Fatalf("two decisions about the same:\n%s\n%s", one, other)
+	}
+}
+
+// checkIdle: nobody ends an instance under a job that runs on it.
+func (w *world) checkIdle(id string) {
+	i := w.instances[id]
+	if i == nil || !i.Live() {
+		return
+	}
+	for _, n := range w.nodes {
+		if n.Addr == i.Addr && n.State == "ALLOCATED+CLOUD" {
+			w.t.Fatalf("%s ends while a job runs on %s", id, n.Name)
+		}
+	}
 }
 
 // checkWhole: an assignment of one node of a job that must be whole comes with all others.
@@ -276,6 +307,10 @@ func (w *world) crash() {
 	w.launches, w.outcomes, w.assigns, w.named, w.updates, w.ends = nil, nil, nil, nil, nil, nil
 	w.requests, w.suspends, w.look = nil, nil, nil
 	w.fresh = true
+	w.live = Memory{}
+	if err := json.Unmarshal(w.mem, &w.live); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // settle lets everything that is under way come to its end.
@@ -301,6 +336,7 @@ func (w *world) flush() {
 		w.apply(u)
 	}
 	for _, id := range take(&w.ends) {
+		w.checkIdle(id)
 		w.terminate(id)
 	}
 }
@@ -315,6 +351,7 @@ func take[T any](s *[]T) []T {
 // and the daemon crash, in any order. At no time may a node have two instances, or a
 // job a part of its nodes; when it is quiet, nobody pays for what no node uses.
 func TestFleetInAnUnreliableWorld(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, rapid.SampledFrom([]string{AllOrNothing, GreedyAllOrNothing, BestEffort}).Draw(t, "strategy"))
 		names := sortedKeys(w.nodes)

@@ -119,18 +119,36 @@ func tellFleet(ctx context.Context, op string, args []string, environment func(s
 	switch op {
 	case fleet.OpResume:
 		if file := environment("SLURM_RESUME_FILE"); file != "" {
-			content, err := os.ReadFile(file)
+			content, err := readResumeFile(file)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "resume file: %v\n", err)
-			} else if json.Valid(content) {
-				m.ResumeFile = content
 			}
+			m.ResumeFile, m.JobsUnknown = content, err != nil
 		}
 	case fleet.OpJobReady:
 		m.Job, m.Nodes = environment("SLURM_JOB_ID"), environment("SLURM_JOB_NODELIST")
 		patience = 0 // without the daemon jobs wait for slurmctld's own timer
 	}
 	return fleet.Dial(ctx, fleet.SocketPath, m, patience)
+}
+
+// readResumeFile reads what slurmctld says about the jobs that nodes are for.
+func readResumeFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, fleet.MaxResumeFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(content) > fleet.MaxResumeFile:
+		return nil, fmt.Errorf("%s: larger than %d MiB", path, fleet.MaxResumeFile>>20)
+	case !json.Valid(content):
+		return nil, fmt.Errorf("%s: %d bytes that are no JSON", path, len(content))
+	}
+	return content, nil
 }
 
 // fleetStatus prints the fleet's status, or requests another one.

@@ -54,7 +54,7 @@ func (s State) Rebooting() bool { return s.Has("REBOOT_REQUESTED", "REBOOT_ISSUE
 // Ready reports a node that jobs can start on now.
 func (s State) Ready() bool {
 	return s.Has("IDLE", "MIXED", "ALLOCATED", "COMPLETING") &&
-		!s.PoweredDown() && !s.PoweringDown() && !s.PoweringUp() && !s.NotResponding()
+		!s.PoweredDown() && !s.PoweringDown() && !s.PoweringUp() && !s.NotResponding() && !s.Has("INVALID_REG")
 }
 
 // A Node is a node as slurmctld knows it.
