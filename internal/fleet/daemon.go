@@ -86,8 +86,11 @@ type Daemon struct {
 	SuspendLog    *slog.Logger // of nodes that it gives up; nil: Log
 	Events        *EventLog    // may be nil
 	Record        *record.File // of what happened; may be nil
-	Consoles      io.Writer    // gets the console output of instances that failed to start; may be nil
-	Now           func() time.Time
+	Metrics       *Metrics     // may be nil
+	// MetricsAddress is where the metrics are shown; empty: nowhere.
+	MetricsAddress string
+	Consoles       io.Writer // gets the console output of instances that failed to start; may be nil
+	Now            func() time.Time
 
 	policy    Policy
 	mem       Memory
@@ -165,6 +168,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.Go(func() error { return d.hear(ctx, nodes) })
 	}
 	g.Go(func() error { return d.serve(ctx, listener) })
+	g.Go(func() error { return d.serveMetrics(ctx) })
 	g.Go(func() error { d.talkToSlurm(ctx); return nil })
 	g.Go(func() error { d.watch(ctx); return nil })
 	g.Go(func() error { d.watchStatus(ctx); return nil })
@@ -230,7 +234,9 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 			d.reports.announce(policy.answer())
 		}
 	}
+	begin := time.Now()
 	do, next := Plan(seen, d.mem, d.policy, d.Now())
+	d.Metrics.stands(&seen, &next, &d.policy, time.Since(begin))
 	for _, line := range do.Log {
 		d.Log.Info(line)
 	}

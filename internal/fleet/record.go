@@ -121,6 +121,7 @@ func (d *Daemon) record(entries ...record.Entry) {
 			entries[i].Time = now
 		}
 	}
+	d.Metrics.happened(entries)
 	d.recorder.mu.Lock()
 	defer d.recorder.mu.Unlock()
 	d.recorder.trouble.met(d.Log, now, d.Record.Add(entries...))

@@ -57,6 +57,8 @@ func runFleet(ctx context.Context, h *Host) error {
 	if err != nil {
 		return fmt.Errorf("policy of the fleet: %w", err)
 	}
+	metrics := fleet.NewMetrics()
+	cfg = metrics.Counted(cfg)
 	dynamo := dynamoClient(cfg)
 	d := &fleet.Daemon{
 		Scheduler: &slurm.Client{Run: slurm.Exec},
@@ -80,7 +82,8 @@ func runFleet(ctx context.Context, h *Host) error {
 		ResumeLog:     slog.New(newLogHandler(io.MultiWriter(log, resume))),
 		SuspendLog:    slog.New(newLogHandler(io.MultiWriter(log, suspend))),
 		Record:        &record.File{Path: h.path(FleetRecord)},
-		Events:        &fleet.EventLog{Manager: managerEvents, Resume: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
+		Metrics:       metrics, MetricsAddress: fleet.MetricsAddress,
+		Events: &fleet.EventLog{Manager: managerEvents, Resume: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
 	}
 	if given(told.LogGroup) != "" { // only then may the node ask for them
 		d.Consoles = consoles
