@@ -276,6 +276,12 @@ func (m *Metrics) Counted(cfg aws.Config) aws.Config {
 	return cfg
 }
 
+// ServeHTTP answers Prometheus.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = m.set.WriteTo(w) // an error is the client's
+}
+
 // serveMetrics shows the metrics until the context ends. A fleet goes on without.
 func (d *Daemon) serveMetrics(ctx context.Context) error {
 	if d.Metrics == nil || d.MetricsAddress == "" {
@@ -288,10 +294,7 @@ func (d *Daemon) serveMetrics(ctx context.Context) error {
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = d.Metrics.set.WriteTo(w) // an error is the client's
-	})
+	mux.Handle("GET /metrics", d.Metrics)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -183,6 +183,22 @@ func (quickRetryer) IsErrorRetryable(err error) bool {
 func (quickRetryer) MaxAttempts() int                             { return 5 }
 func (quickRetryer) RetryDelay(int, error) (time.Duration, error) { return 0, nil }
 
+// sample is a line of Prometheus's text format.
+var sample = regexp.MustCompile(`^[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+0-9.e]+$`)
+
+func TestPrometheusIsAnswered(t *testing.T) {
+	w := httptest.NewRecorder()
+	busyMetrics().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
+		t.Errorf("content type %q", got)
+	}
+	for line := range strings.Lines(w.Body.String()) {
+		if !strings.HasPrefix(line, "# ") && !sample.MatchString(strings.TrimSuffix(line, "\n")) {
+			t.Errorf("no sample: %s", line)
+		}
+	}
+}
+
 func TestMetricsAreShownWithoutAFleet(t *testing.T) {
 	NewMetrics().text(t)
 	var none *Metrics
