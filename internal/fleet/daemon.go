@@ -58,8 +58,8 @@ type StatusStore interface {
 const (
 	transitionPause   = 2 * time.Second // between looks while the fleet starts or stops
 	callTimeout       = time.Minute
-	launchTimeout     = 10 * time.Minute
-	slurmctldPatience = 5 * time.Minute // for which new instances wait for one that does not answer
+	launchTimeout     = 30 * time.Minute // Slurm does not wait longer for its nodes, either
+	slurmctldPatience = 5 * time.Minute  // for which new instances wait for one that does not answer
 	concurrentActions = 16
 )
 
@@ -267,7 +267,13 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 			})
 			continue
 		}
-		d.begin(ctx, func(ctx context.Context) { d.launch(ctx, l) })
+		// Not one of a few at once: launches take their turns at EC2's budget, which may
+		// last minutes, and must not hold up what ends instances.
+		d.running.Add(1)
+		go func() {
+			defer d.running.Done()
+			d.launch(ctx, l)
+		}()
 	}
 	if do.Look {
 		d.hurry()

@@ -102,11 +102,16 @@ func describe(err error) (code, message string) {
 	return "RequestFailed", err.Error()
 }
 
-// attempts and pauses of a launch that EC2 throttles or leaves unanswered, on top of
-// the SDK's own.
+// Attempts and pauses of a launch that EC2 leaves unanswered or throttles, on top of
+// the SDK's own. EC2 lets an account launch a thousand instances at once and then two
+// a second (AWS documentation: Request throttling for the Amazon EC2 API), so that what
+// is throttled may need minutes: it is tried for as long as the caller has patience.
+// A job that gave up would have to give back what it has, and begin anew with less.
 const (
-	launchAttempts = 8
-	launchPause    = time.Second
+	launchAttempts  = 8
+	launchPause     = time.Second
+	unansweredPause = time.Minute // at most
+	throttledPause  = 10 * time.Second
 )
 
 // unanswered are codes of failures after which the instances may exist all the same.
@@ -130,17 +135,18 @@ func (c *EC2) untilAnswered(ctx context.Context, call func() error) error {
 			return err
 		}
 		err := call()
-		code, _ := codeOf(err)
-		again := mayHaveLaunched(err) || code == "RequestLimitExceeded" || code == "Throttling"
-		if attempt == launchAttempts || !again {
+		most := unansweredPause
+		if code, _ := codeOf(err); code == "RequestLimitExceeded" || code == "Throttling" {
+			most = throttledPause
+		} else if attempt >= launchAttempts || !mayHaveLaunched(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+			return err
+		case <-time.After(min(pause, most)):
 		}
-		pause = min(2*pause, time.Minute)
+		pause = min(2*pause, unansweredPause)
 	}
 }
 

@@ -239,6 +239,25 @@ func TestInstancesThatEC2ShowsLateAreNotGivenUp(t *testing.T) {
 	})
 }
 
+// A large launch may need minutes until EC2's budget has what it takes.
+func TestThrottledLaunchesArePatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, api := testEC2(1)
+		api.throttled = 60
+		if out := c.Launch(t.Context(), launchOf("one", 1, 1)); len(out.Instances) != 1 {
+			t.Errorf("got %+v", out)
+		}
+		api.throttled = 60
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		other := launchOf("one", 1, 1)
+		other.Token = "u"
+		if out := c.Launch(ctx, other); out.Code != "RequestLimitExceeded" {
+			t.Errorf("without patience: %+v", out)
+		}
+	})
+}
+
 func TestThrottledLaunchesAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	c, api := testEC2(1)
