@@ -12,7 +12,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "run the world of this seed only, and print all that happens in it")
 	first   = flag.Uint64("first", 1, "seed of the first world")
 	verbose = flag.Bool("log", false, "print what daemons log")
-	nodes   = flag.Int("nodes", 2000, "of the large fleet")
+	nodes   = flag.Int("nodes", 1000, "of the large fleet")
 	seeds   = flag.Int("seeds", 20, "how many worlds to run")
 )
 
@@ -68,4 +68,22 @@ func TestScale(t *testing.T) {
 	slices.Sort(r.Waited)
 	t.Logf("%d nodes in %v, %v of it in %d decisions: %d instances in %v, %d jobs, half of them waited %v, all %v; %d launches throttled",
 		*nodes, time.Since(began), r.Planning, r.Steps, r.Launched, r.Virtual, r.Ended, r.Waited[len(r.Waited)/2], r.Waited[len(r.Waited)-1], r.Throttled)
+}
+
+// A job of more nodes than EC2 launches at once gets them as EC2's bucket fills, with
+// nothing to spare, and not never.
+func TestAJobLargerThanEC2sBuckets(t *testing.T) {
+	const nodes = 1500
+	cfg := Scale(nodes, 0)
+	cfg.Limits, cfg.Timeouts.Resume, cfg.Trouble = DocumentedLimits(), 30*time.Minute, 10*time.Minute
+	cfg.SlurmPause, cfg.EC2Pause = 15*time.Second, 30*time.Second // quicker to run
+	cfg.Load = func(s *Slurm) { s.Submit("q0", nodes, slotsPerNode, time.Minute) }
+	r, err := Run(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := time.Duration((nodes - cfg.Limits.Launches.Burst) / cfg.Limits.Launches.Rate * float64(time.Second))
+	if r.LastLaunch > limit+15*time.Second || r.Launched != nodes {
+		t.Errorf("%d instances, the last after %v; EC2 allows them after %v", r.Launched, r.LastLaunch, limit)
+	}
 }

@@ -241,7 +241,7 @@ func (w *world) step() {
 
 func (w *world) act(do fleet.Actions) {
 	for _, l := range do.Launch {
-		w.launch(l, 1)
+		w.launch(l, 1, w.clock.Now())
 	}
 	if len(do.Assign) > 0 {
 		w.assign(do.Assign)
@@ -317,32 +317,39 @@ func (w *world) inSlurm(f, failed func()) {
 // What the daemon does about launches that end with nothing.
 const (
 	launchAttempts  = 8
+	launchPatience  = 30 * time.Minute
+	throttledPause  = 10 * time.Second
 	mostPause       = time.Minute
 	addressPatience = time.Minute // for addresses of a fleet's instances
 )
 
 // launch carries out a launch: when the daemon's own limit lets it.
-func (w *world) launch(l fleet.Launch, attempt int) {
+func (w *world) launch(l fleet.Launch, attempt int, since time.Time) {
 	now := w.clock.Now()
 	w.limiter.tokens = min(w.limiter.Burst, w.limiter.tokens+now.Sub(w.limiter.last).Seconds()*w.limiter.Rate) - 1
 	w.limiter.last = now
 	wait := time.Duration(max(0, -w.limiter.tokens) / w.limiter.Rate * float64(time.Second))
-	w.after(wait+w.between(100*time.Millisecond, 2*time.Second), func() { w.call(l, attempt) })
+	w.after(wait+w.between(100*time.Millisecond, 2*time.Second), func() { w.call(l, attempt, since) })
 }
 
-func (w *world) call(l fleet.Launch, attempt int) {
+func (w *world) call(l fleet.Launch, attempt int, since time.Time) {
 	r := w.request(l)
 	w.result.LastLaunch = w.clock.Now().Sub(start)
 	all, err := w.cloud.Launch(r)
 	w.log("launch %s of %d %s/%s: %d, %v", l.Token, len(l.Nodes), l.Queue, l.Resource, len(all), err)
 	code, message := codeOf(err)
-	if code == "RequestLimitExceeded" {
+	// What is throttled needs patience. Without an answer the instances may exist; the
+	// token finds them.
+	again, most := false, mostPause
+	switch code {
+	case "RequestLimitExceeded":
 		w.result.Throttled++
+		again, most = w.clock.Now().Sub(since) < launchPatience, throttledPause
+	case "InternalError", "RequestFailed":
+		again = attempt < launchAttempts
 	}
-	// Without an answer the instances may exist; the token finds them.
-	again := code == "RequestLimitExceeded" || code == "InternalError" || code == "RequestFailed"
-	if again && attempt < launchAttempts {
-		w.after(min(time.Second<<(attempt-1), mostPause), func() { w.launch(l, attempt+1) })
+	if again {
+		w.after(min(time.Second<<min(attempt-1, 6), most), func() { w.launch(l, attempt+1, since) })
 		return
 	}
 	out := fleet.Outcome{Token: l.Token, Code: code, Message: message}
