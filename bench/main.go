@@ -102,7 +102,7 @@ func (t *table) print() {
 		if over := r.median() - r.budget; over > 0 && !r.atLeast || over < 0 && r.atLeast {
 			verdict = fmt.Sprintf("missed by %.2f %s", math.Abs(over), r.unit)
 		}
-		fmt.Fprintf(w, "%s\t%.2f %s\t%.2f\t%.2f\t%.0f\t%s\n", r.what, r.median(), r.unit, slices.Min(r.values), slices.Max(r.values), r.budget, verdict)
+		fmt.Fprintf(w, "%s\t%.2f %s\t%.2f\t%.2f\t%.4g\t%s\n", r.what, r.median(), r.unit, slices.Min(r.values), slices.Max(r.values), r.budget, verdict)
 		if r.note != "" {
 			fmt.Fprintf(w, "  %s\t\t\t\t\t\n", r.note)
 		}
@@ -151,8 +151,11 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	b.env = append(os.Environ(), "PATH="+filepath.Dir(b.bin)+":"+os.Getenv("PATH"), "PCLUSTER_SANDBOX_HOME="+b.home,
 		"PCLUSTER_LOG_FILE="+filepath.Join(work, "log"))
 	defer func() {
-		_, destroyErr := b.output(context.WithoutCancel(ctx), b.bin, "sandbox", "destroy")
-		err = errors.Join(err, destroyErr, os.RemoveAll(work))
+		if _, missing := os.Stat(b.home); missing == nil { // rows of one process make none
+			_, destroyErr := b.output(context.WithoutCancel(ctx), b.bin, "sandbox", "destroy")
+			err = errors.Join(err, destroyErr)
+		}
+		err = errors.Join(err, os.RemoveAll(work))
 	}()
 	wanted := func(name string) bool {
 		return only == "" || slices.ContainsFunc(strings.Split(only, ","), func(part string) bool { return strings.Contains(name, part) })
