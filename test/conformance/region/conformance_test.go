@@ -45,7 +45,13 @@ type result struct {
 	failed  []string    // steps that did not do what was expected
 	answers map[int]any // of steps that succeeded, by index
 	passed  int
-	differs []int // steps of moto's that did otherwise, as is known
+	differs []difference // steps of moto's that did otherwise, as is known
+}
+
+// A difference is what moto did in a step, counted from 1, where the region does otherwise.
+type difference struct {
+	Step int
+	How  string
 }
 
 // A player makes the steps of journeys through one client.
@@ -77,7 +83,7 @@ func (p player) play(ctx context.Context, j journey) result {
 		case problem == "":
 			r.passed++
 		case moto && s.Moto != "":
-			r.differs = append(r.differs, i)
+			r.differs = append(r.differs, difference{i + 1, problem})
 		default:
 			r.failed = append(r.failed, fmt.Sprintf("step %d, %s: %s", i+1, s.what(), problem))
 			if s.Save != nil {

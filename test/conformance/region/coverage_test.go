@@ -32,7 +32,7 @@ type summary struct {
 	Name, Sum string // of the file as it was played
 	Passed    map[string]int
 	Skipped   map[string]string // clients that did not play it, and why
-	Differs   []int             // steps that moto does otherwise
+	Differs   []difference
 }
 
 func readResults(t *testing.T) results {
@@ -146,9 +146,10 @@ whose instances run without machines; the end-to-end tests have machines.
 			}
 		}
 		b.WriteString("\n")
-		for _, i := range s.Differs {
-			if i < len(j.Steps) {
-				remarks = append(remarks, fmt.Sprintf("- %s, step %d (%s): %s.", j.Name, i+1, j.Steps[i].what(), j.Steps[i].Moto))
+		for _, d := range s.Differs {
+			if d.Step <= len(j.Steps) {
+				step := j.Steps[d.Step-1]
+				remarks = append(remarks, fmt.Sprintf("- %s, step %d (%s): %s.", j.Name, d.Step, step.what(), step.Moto))
 			}
 		}
 	}
