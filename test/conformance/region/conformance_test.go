@@ -45,13 +45,7 @@ type result struct {
 	failed  []string    // steps that did not do what was expected
 	answers map[int]any // of steps that succeeded, by index
 	passed  int
-	differs []difference // steps of moto's that did otherwise, as is known
-}
-
-// A difference is what moto did in a step, counted from 1, where the region does otherwise.
-type difference struct {
-	Step int
-	How  string
+	differs []int // steps of moto's, from 1, that did otherwise, as is known
 }
 
 // A player makes the steps of journeys through one client.
@@ -62,6 +56,7 @@ type player struct {
 	function string // code of a Lambda function
 	moto     bool
 	skew     func(time.Duration) // sets the region's clock
+	log      func(format string, args ...any)
 }
 
 // play makes the steps of a journey and judges the answers.
@@ -83,7 +78,8 @@ func (p player) play(ctx context.Context, j journey) result {
 		case problem == "":
 			r.passed++
 		case moto && s.Moto != "":
-			r.differs = append(r.differs, difference{i + 1, problem})
+			r.differs = append(r.differs, i+1)
+			p.log("moto differs in step %d, %s: %s", i+1, s.what(), problem)
 		default:
 			r.failed = append(r.failed, fmt.Sprintf("step %d, %s: %s", i+1, s.what(), problem))
 			if s.Save != nil {
@@ -383,6 +379,8 @@ func TestJourneys(t *testing.T) {
 				continue
 			}
 			t.Run(j.Name, func(t *testing.T) {
+				p := p
+				p.log = t.Logf
 				r := p.play(t.Context(), j)
 				for _, f := range r.failed {
 					t.Error(f)
