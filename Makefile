@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench journeys peer conformance cfnlint validator-cases lint setup clean always
+.PHONY: build demo test bench journeys torture peer conformance cfnlint validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -51,7 +51,12 @@ conformance:
 
 # The templates of every example and every key of the language, judged by cfn-lint,
 # which is installed into .cache/cfnlint.
-cfnlint:
+cfn# A cluster with real Slurm on real machines works while everything around it fails: a
+# dozen kinds of faults, a hundred jobs. It takes some ten minutes.
+torture: build
+	go test -count=1 -timeout 25m -run 'TestTorture$$' -v ./test/e2e -torture
+
+lint:
 	@go test -count=1 -v ./test/conformance/cfnlint -install
 
 # Runs a file of validator cases, as in test/validatorcases/testdata.
