@@ -29,10 +29,13 @@ import (
 // adoptedNetwork is the VPC range in which adopted subnets are laid out.
 var adoptedNetwork = netip.MustParsePrefix("10.0.0.0/16")
 
-// adopt makes what the cluster file refers to and does not own, under the IDs in
-// the file, so that the file runs unmodified. What exists already stays; adopting
+// adopt makes what a cluster or image file refers to and does not own, under the IDs
+// in the file, so that the file runs unmodified. What exists already stays; adopting
 // the same file again is no error.
 func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption, error) {
+	if config.IsImageFile(file) {
+		return r.adoptImageFile(ctx, name, file)
+	}
 	c, problems := config.Parse(name, file)
 	if err := problems.Err(); err != nil {
 		return Adoption{}, fmt.Errorf("%s: %w", name, err)

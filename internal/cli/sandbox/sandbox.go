@@ -199,7 +199,7 @@ func newAdopt(home func() sandbox.Home) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "adopt -c FILE",
-		Short: "Create what a cluster file refers to and does not own, under the IDs in the file",
+		Short: "Create what a cluster or image file refers to and does not own, under the IDs in the file",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			data, err := os.ReadFile(file)
@@ -221,7 +221,7 @@ func newAdopt(home func() sandbox.Home) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "cluster-configuration", "c", "", "cluster file")
+	cmd.Flags().StringVarP(&file, "cluster-configuration", "c", "", "cluster file, or image file")
 	cobra.CheckErr(cmd.MarkFlagRequired("cluster-configuration"))
 	return cmd
 }

@@ -66,6 +66,9 @@ func (s *Service) CreateComponent(ctx context.Context, in *sdk.CreateComponentIn
 	build := 1
 	for _, v := range s.components.All() {
 		if strings.HasPrefix(*v.Arn, base+"/") {
+			if adopted(v) {
+				continue // has kept the place for this one
+			}
 			if aws.ToString(v.Data) == data {
 				return nil, exists("component", *v.Arn)
 			}
@@ -230,4 +233,50 @@ func (s *Service) DeleteComponent(_ context.Context, in *sdk.DeleteComponentInpu
 		}
 	}
 	return &sdk.DeleteComponentOutput{ComponentBuildVersionArn: &arn}, s.components.Delete(arn)
+}
+
+// adoptedDocument is what a component does that was adopted from a file.
+const adoptedDocument = `schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Nothing
+        action: ExecuteBash
+        inputs:
+          commands:
+            - echo this component was adopted from an image file, which does not tell what it does
+`
+
+func adopted(v types.Component) bool { return aws.ToString(v.Data) == adoptedDocument }
+
+// AdoptComponent makes a component that does nothing under an ARN of this account, if
+// there is none. CreateComponent takes its place.
+func (s *Service) AdoptComponent(arn string) (made bool, err error) {
+	rest, ok := strings.CutPrefix(arn, s.arn("component/"))
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) < 2 || parts[0] == "" {
+		return false, fmt.Errorf("it is not the ARN of a component of account %s in %s", s.id.Account(), s.id.Name())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.component(arn); err == nil {
+		return false, nil
+	}
+	version := strings.ReplaceAll(parts[1], "x", "0")
+	build := "1"
+	if len(parts) > 2 {
+		build = parts[2]
+	}
+	key := s.arn("component/" + parts[0] + "/" + version + "/" + build)
+	return true, s.components.Put(key, types.Component{
+		Arn: &key, Name: &parts[0], Version: &version, Platform: types.PlatformLinux, Type: types.ComponentTypeBuild, Owner: aws.String(s.id.Account()),
+		Description: aws.String("Adopted from an image file"), Data: aws.String(adoptedDocument), Encrypted: aws.Bool(true), DateCreated: s.stamp(),
+		State: &types.ComponentState{Status: types.ComponentStatusActive},
+	})
+}
+
+// HasImage says whether an ARN stands for an image here.
+func (s *Service) HasImage(arn string) bool {
+	_, ok := s.imageOf(arn)
+	return ok
 }

@@ -102,3 +102,25 @@ func TestNewestVersion(t *testing.T) {
 		}
 	}
 }
+
+// A component that was adopted does nothing, and makes room for the real one, which
+// has to get the very ARN that the image file names.
+func TestAdoptedComponentMakesRoom(t *testing.T) {
+	s := newService(t, nil)
+	const arn = "arn:aws:imagebuilder:us-east-1:671250183987:component/packages/1.0.0/1"
+	for _, want := range []bool{true, false} {
+		if made, err := s.AdoptComponent(arn); made != want || err != nil {
+			t.Errorf("made %t, %v, want %t", made, err, want)
+		}
+	}
+	if _, err := s.AdoptComponent("arn:aws:imagebuilder:us-east-1:111122223333:component/packages/1.0.0/1"); err == nil {
+		t.Error("a component of another account was adopted")
+	}
+	out, err := s.CreateComponent(t.Context(), &sdk.CreateComponentInput{Name: aws.String("packages"), SemanticVersion: aws.String("1.0.0"), Platform: types.PlatformLinux, Data: aws.String(document)})
+	if err != nil || *out.ComponentBuildVersionArn != arn {
+		t.Fatalf("%v, %v", out, err)
+	}
+	if got, err := s.GetComponent(t.Context(), &sdk.GetComponentInput{ComponentBuildVersionArn: aws.String(arn)}); err != nil || *got.Component.Data != document {
+		t.Errorf("%v, %v", got, err)
+	}
+}
