@@ -207,6 +207,9 @@ system_info:
     sudo: ["ALL=(ALL) NOPASSWD:ALL"]
     shell: /bin/bash
 `),
+	}, {
+		// What images that are built of this one say that they are.
+		Path: "/etc/parallelcluster/base_os", Mode: 0o644, Content: []byte(o.name + "\n"),
 	}}
 }
 

@@ -36,7 +36,7 @@ func TestInstanceIsPendingAtOnceAndRunsWhenItsMachineBooted(t *testing.T) {
 		!slices.Equal(spec.Interfaces[0].GroupIDs, []string{testGroup}) || !slices.Equal(spec.Layers, []string{"/images/base"}) {
 		t.Errorf("machine: %+v", spec)
 	}
-	if len(spec.Files) != 1 || !strings.Contains(string(spec.Files[0].Content), "name: ec2-user") {
+	if len(spec.Files) != 2 || !strings.Contains(string(spec.Files[0].Content), "name: ec2-user") || string(spec.Files[1].Content) != "alinux2023\n" {
 		t.Errorf("files of the image: %+v", spec.Files)
 	}
 }
