@@ -254,6 +254,14 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 	d.Events.happened(do.Record, &d.policy)
 	d.Events.loop(seen.Slurm, seen.EC2, &next, &d.policy)
 	d.act(ctx, do, err)
+	// Looks that were queued while the decision was being written show the nodes as
+	// they were before.
+	queued := d.Now()
+	for _, u := range do.Nodes {
+		for _, n := range u.Nodes {
+			d.mem.Touched[n] = queued
+		}
+	}
 }
 
 // act begins the actions. Their ends are told to the loop as observations.

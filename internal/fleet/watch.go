@@ -147,8 +147,10 @@ func (d *Daemon) lookAtSlurm(ctx context.Context, ec2 *EC2View) (*SlurmView, err
 		err  error
 	}
 	done := make(chan answer, 1)
+	// Updates that are queued after this moment may happen after the look.
+	at := d.Now()
 	d.inSlurm(ctx, func(ctx context.Context) {
-		view, err := d.slurmView(ctx)
+		view, err := d.slurmView(ctx, at)
 		if err == nil {
 			nodes := d.reports.view()
 			d.tell(ctx, func(o *Observed) { o.Slurm, o.EC2, o.Nodes = view, newerEC2(o.EC2, ec2), nodes })
@@ -170,8 +172,8 @@ func newerEC2(old, latest *EC2View) *EC2View {
 	return latest
 }
 
-func (d *Daemon) slurmView(ctx context.Context) (*SlurmView, error) {
-	view := &SlurmView{At: d.Now(), Partitions: make(map[string]string)}
+func (d *Daemon) slurmView(ctx context.Context, at time.Time) (*SlurmView, error) {
+	view := &SlurmView{At: at, Partitions: make(map[string]string)}
 	var err error
 	if view.Nodes, err = d.Scheduler.Nodes(ctx, ""); err != nil {
 		return nil, err

@@ -388,3 +388,35 @@ func TestASlurmctldThatIsRestartedCostsNoInstances(t *testing.T) {
 		q.end(t)
 	})
 }
+
+// A look that was queued before an update, and happens before it, shows nodes as they
+// were: nothing is decided by it about them.
+func TestALookInFrontOfAnUpdateDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuiet(t, 3)
+		q.run(t)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		q.ec2.instances[2].State.Name = "terminated"
+		// slurmctld is busy; meanwhile two looks are queued. The first finds out, and the
+		// second begins when that has been decided on.
+		busy := make(chan struct{})
+		q.d.inSlurm(t.Context(), func(context.Context) { <-busy })
+		ec2, err := q.d.lookAtEC2(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			go func() { _, _ = q.d.lookAtSlurm(t.Context(), ec2) }()
+			time.Sleep(time.Millisecond)
+			q.d.inSlurm(t.Context(), func(context.Context) { time.Sleep(100 * time.Millisecond) })
+		}
+		close(busy)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := strings.Count(q.log.String(), "q-dy-a-3 is lost"); n != 1 {
+			t.Errorf("the node was lost %d times:\n%s", n, q.log.String())
+		}
+		q.end(t)
+	})
+}
