@@ -51,12 +51,7 @@ conformance:
 
 # The templates of every example and every key of the language, judged by cfn-lint,
 # which is installed into .cache/cfnlint.
-cfn# A cluster with real Slurm on real machines works while everything around it fails: a
-# dozen kinds of faults, a hundred jobs. It takes some ten minutes.
-torture: build
-	go test -count=1 -timeout 25m -run 'TestTorture$$' -v ./test/e2e -torture
-
-lint:
+cfnlint:
 	@go test -count=1 -v ./test/conformance/cfnlint -install
 
 # Runs a file of validator cases, as in test/validatorcases/testdata.
@@ -67,6 +62,11 @@ validator-cases:
 # Journeys through the AWS CLI, boto3 and the SDK for Go against a region, and against moto.
 journeys:
 	@scripts/journeys
+
+# A cluster with real Slurm on real machines works while everything around it fails: a
+# dozen kinds of faults, a hundred jobs. It takes some ten minutes.
+torture: build
+	go test -count=1 -timeout 25m -run 'TestTorture$$' -v ./test/e2e -torture
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
