@@ -72,6 +72,10 @@ type Daemon struct {
 
 	// Policy is asked before each look, so that changes of its files take effect.
 	Policy func() (Policy, error)
+	// Blocks knows of capacity blocks, Reserver keeps jobs from their nodes while they
+	// are not active; nil: nobody does.
+	Blocks   BlockSource
+	Reserver Reserver
 	// UseHostnames gives nodes the host names of their instances in Slurm.
 	UseHostnames bool
 	StateFile    string
@@ -107,6 +111,7 @@ type Daemon struct {
 	current   sync.Map // node to instance, of assignments that still hold
 	statusNow chan struct{}
 	healthNow chan struct{}
+	blocks    blockWatch
 	ailing    atomic.Bool // a node has a warning; a hint like inMotion
 	inMotion  atomic.Bool // see Memory.InMotion; a hint for loops beside the one that has the memory
 }
@@ -129,6 +134,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.lookNow = make(chan struct{}, 1)
 	d.statusNow = make(chan struct{}, 1)
 	d.healthNow = make(chan struct{}, 1)
+	d.blocks.now = make(chan struct{}, 1)
 	d.waiters.scheduler, d.waiters.log, d.waiters.slurmctld.what = d.Scheduler, d.Log, "slurmctld, about nodes that jobs wait for,"
 	var err error
 	if d.policy, err = d.Policy(); err != nil {
@@ -161,6 +167,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.record(record.Entry{What: record.DaemonStarted})
 	d.reports.cluster, d.reports.now, d.reports.since = d.policy.Cluster, d.Now, d.Now()
 	d.reports.announce(d.policy.answer())
+	d.blocks.announce(d.policy.blocks())
 	nodes := d.listenForReports(ctx)
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -173,6 +180,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.watch(ctx); return nil })
 	g.Go(func() error { d.watchStatus(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	if d.Blocks != nil {
+		g.Go(func() error { d.watchBlocks(ctx); return nil })
+	}
 	g.Go(func() error { d.waiters.run(ctx); return nil })
 	g.Go(func() error { d.decide(ctx); return nil })
 	err = g.Wait()
@@ -232,6 +242,7 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 		} else {
 			d.policy = policy
 			d.reports.announce(policy.answer())
+			d.blocks.announce(policy.blocks())
 		}
 	}
 	begin := time.Now()
@@ -301,6 +312,9 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 	}
 	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Notes) > 0 || len(do.Requeue) > 0 {
 		d.inSlurm(ctx, func(ctx context.Context) { d.update(ctx, do) })
+	}
+	if len(do.Reserve) > 0 || len(do.Release) > 0 {
+		d.inSlurm(ctx, func(ctx context.Context) { d.reserve(ctx, do) })
 	}
 	if len(do.Failed) > 0 {
 		lost := make(map[string]bool)

@@ -24,6 +24,7 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	case p.mem.Status == Starting:
 		p.startFleet(view)
 	}
+	p.reserve(view)
 	p.capacityReturns()
 	p.forgetWarnings()
 	todo := newSorting()
@@ -93,6 +94,9 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 	}
 	a, assigned := p.mem.Assigned[n.Name]
 	if assigned && p.halfNamed(n, a) {
+		return
+	}
+	if _, waits := p.waitsForBlock(key); waits && !assigned {
 		return
 	}
 	state := n.State

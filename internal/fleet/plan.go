@@ -31,6 +31,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 	p.takeOutcomes(seen.Outcomes)
 	p.naming(seen.Named, seen.NamingFailed, seen.NamedInPart)
 	p.setStatus(seen.Status)
+	p.takeBlocks(seen.Blocks)
 	p.ail(seen.Health)
 	p.said(seen.Said)
 	for _, node := range seen.Suspended {
@@ -153,6 +154,9 @@ func (p *planner) wants(node string) (code, message string, ok bool) {
 		g.Off = slices.DeleteFunc(slices.Clone(g.Off), func(n string) bool { return n == node })
 		p.mem.Groups[group] = g
 		return "", "", false
+	}
+	if state, waits := p.waitsForBlock(key); waits {
+		return blockNotActive, "the capacity block is " + state + ": its nodes start when it is active", false
 	}
 	if e, ok := p.mem.Exhausted[key]; ok && p.now.Before(e.Until) {
 		// Slurm chose the node before it heard that it can't be had.

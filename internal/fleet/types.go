@@ -33,6 +33,7 @@ type Policy struct {
 
 	IgnoreChecks  bool          // EC2's status checks don't matter
 	IgnoreEvents  bool          // nor do events that AWS has scheduled
+	IgnoreBlocks  bool          // nor whether capacity blocks are active
 	HealthTimeout time.Duration // for which a status check may fail
 	HealthGrace   time.Duration // after the start of slurmd, in which health does not matter
 
@@ -195,6 +196,8 @@ type Memory struct {
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
 	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
 
+	Blocks map[string]string `json:"blocks,omitempty"` // states of capacity blocks, by ID
+
 	Warnings map[string]Warning `json:"warnings,omitempty"` // by node
 	Heard    map[string]bool    `json:"heard,omitempty"`    // queue/resource of which a node ever reported
 
@@ -292,9 +295,10 @@ type Observed struct {
 	Slurm  *SlurmView
 	EC2    *EC2View // only together with a SlurmView that is younger
 	Health *HealthView
-	Said   []Presence // what nodes have just said, or that they don't say anything any more
-	Nodes  *NodesView // all that they said; only together with a SlurmView
-	Status Status     // of the fleet, read from where users request changes
+	Blocks map[string]string // states of capacity blocks, by ID; nil: not asked
+	Said   []Presence        // what nodes have just said, or that they don't say anything any more
+	Nodes  *NodesView        // all that they said; only together with a SlurmView
+	Status Status            // of the fleet, read from where users request changes
 }
 
 // A SlurmView is a look at Slurm.
@@ -303,6 +307,8 @@ type SlurmView struct {
 	Nodes      []slurm.Node
 	Partitions map[string]string // state by name
 	Jobs       []slurm.Job       // that wait for nodes to start
+	// Reservations are nodes by name; nil: not asked.
+	Reservations map[string]string
 }
 
 // An EC2View is a look at the fleet's instances.
@@ -322,6 +328,8 @@ type Actions struct {
 	Look       bool      // at Slurm and EC2, now
 	Requeue    []string  // nodes whose jobs are to go back to the queue
 	Partitions []PartitionUpdate
+	Reserve    []slurm.Reservation // nodes that jobs are to be kept from
+	Release    []string            // reservations that are over
 	Notes      []JobNote
 	Failed     []NodeFailure // for the event log
 	Inspect    []Assignment  // whose instances failed to start: their consoles may say why

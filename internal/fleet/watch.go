@@ -185,6 +185,7 @@ func (d *Daemon) slurmView(ctx context.Context, at time.Time) (*SlurmView, error
 	for _, p := range partitions {
 		view.Partitions[p.Name] = p.State
 	}
+	view.Reservations = d.reservations(ctx)
 	for _, n := range view.Nodes {
 		if n.State.PoweringUp() {
 			if view.Jobs, err = d.Scheduler.ConfiguringJobs(ctx); err != nil {

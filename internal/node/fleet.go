@@ -60,10 +60,11 @@ func runFleet(ctx context.Context, h *Host) error {
 	metrics := fleet.NewMetrics()
 	cfg = metrics.Counted(cfg)
 	dynamo := dynamoClient(cfg)
+	scheduler, instances := &slurm.Client{Run: slurm.Exec}, ec2.NewFromConfig(cfg)
 	d := &fleet.Daemon{
-		Scheduler: &slurm.Client{Run: slurm.Exec},
+		Scheduler: scheduler, Reserver: scheduler, Blocks: &fleet.CapacityBlocks{API: instances},
 		Cloud: &fleet.EC2{
-			API: ec2.NewFromConfig(cfg), Cluster: told.ClusterName, Resources: policy.Resources, LaunchTemplates: told.LaunchTemplates,
+			API: instances, Cluster: told.ClusterName, Resources: policy.Resources, LaunchTemplates: told.LaunchTemplates,
 			RunOverrides:   h.path(slurm.ConfDir + "/pcluster/run_instances_overrides.json"),
 			FleetOverrides: h.path(slurm.ConfDir + "/pcluster/create_fleet_overrides.json"),
 		},

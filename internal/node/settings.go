@@ -55,6 +55,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.IgnoreChecks, err = yes(value)
 		case "disable_scheduled_event_health_check":
 			p.IgnoreEvents, err = yes(value)
+		case "disable_capacity_blocks_management":
+			p.IgnoreBlocks, err = yes(value)
 		case "health_check_timeout":
 			p.HealthTimeout, err = seconds(value)
 		case "health_check_timeout_after_slurmdstarttime":

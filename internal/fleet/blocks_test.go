@@ -1,0 +1,218 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+
+	"pcluster/internal/slurm"
+)
+
+// blockStory is a fleet in which compute resource a of queue q has a capacity block.
+func blockStory(t *testing.T) *story {
+	s := newStory(t, AllOrNothing)
+	r := s.policy.Resources["q"]["a"]
+	r.CapacityType, r.CapacityReservationID = capacityBlock, "cr-1"
+	s.policy.Resources["q"] = map[string]slurm.Resource{"a": r, "b": s.policy.Resources["q"]["b"]}
+	return s
+}
+
+func (s *story) reservations(all map[string]string, nodes ...slurm.Node) *SlurmView {
+	view := s.view(nodes...)
+	view.Reservations = all
+	return view
+}
+
+func TestNodesOfACapacityBlockWaitForIt(t *testing.T) {
+	s := blockStory(t)
+	off := slurm.Node{Name: "q-st-a-1", Addr: "q-st-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
+	none := map[string]string{}
+
+	s.step(Observed{Blocks: map[string]string{"cr-1": "scheduled"}})
+	s.step(Observed{Slurm: s.reservations(none, off)})
+	s.expect("decision about a static node", s.decided(), "")
+	const all = "q-dy-a-[1-10],q-st-a-[1-2]"
+	s.expect("reserved", s.do.Reserve, []slurm.Reservation{{Name: "pcluster-cr-1", Nodes: all}})
+
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"))}})
+	s.expect("decision about a job", s.decided(), "down")
+	s.expect("its failure", s.failed(), map[string]string{blockNotActive: "q-dy-a-1"})
+	down := slurm.Node{Name: "q-dy-a-1", Addr: "q-dy-a-1", State: "DOWN+CLOUD+POWERING_UP", Reason: s.do.Nodes[0].Reason, Partitions: []string{"q"}}
+
+	// Slurm tells nodes in another order; users' reservations are theirs.
+	held := map[string]string{"pcluster-cr-1": "q-st-a-[1-2],q-dy-a-[1-10]", "pcluster-cr-9": "r-dy-a-1", "mine": "r-dy-a-2"}
+	s.step(Observed{Slurm: s.reservations(held, off, down)})
+	s.expect("decision while it is reserved", s.decided(), "")
+	s.expect("reserved again", s.do.Reserve, []slurm.Reservation(nil))
+	s.expect("released", s.do.Release, []string{"pcluster-cr-9"})
+
+	s.step(Observed{Blocks: map[string]string{"cr-1": "active"}, Slurm: s.reservations(held, off, down)})
+	s.expect("released when the block is active", s.do.Release, []string{"pcluster-cr-1", "pcluster-cr-9"})
+	s.expect("decision when the block is active", s.decided(), "power_down_force, power_up")
+}
+
+func TestABlockOfWhichNothingWasHeard(t *testing.T) {
+	s := blockStory(t)
+	off := slurm.Node{Name: "q-st-a-1", Addr: "q-st-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
+	s.step(Observed{Slurm: s.reservations(map[string]string{"pcluster-cr-1": "q-st-a-[1-2]"}, off)})
+	s.expect("released", s.do.Release, []string(nil))
+	s.step(Observed{Slurm: s.reservations(nil, off)})
+	s.expect("reserved by a look that did not ask", s.do.Reserve, []slurm.Reservation(nil))
+}
+
+func TestUsersManageBlocksThemselves(t *testing.T) {
+	s := blockStory(t)
+	s.policy.IgnoreBlocks = true
+	off := slurm.Node{Name: "q-st-a-1", Addr: "q-st-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
+	s.step(Observed{Blocks: map[string]string{"cr-1": "scheduled"}, Slurm: s.reservations(map[string]string{"pcluster-cr-1": "q-st-a-1"}, off)})
+	s.expect("decision", s.decided(), "power_up")
+	s.expect("reservations", len(s.do.Reserve)+len(s.do.Release), 0)
+}
+
+// The instances of a block that ends are lost like others, and not replaced.
+func TestABlockThatEnds(t *testing.T) {
+	s := blockStory(t)
+	s.now = noon.Add(time.Hour)
+	i := s.has("q-st-a-1")
+	on := slurm.Node{Name: "q-st-a-1", Addr: i.Addr, State: "ALLOCATED+CLOUD", Partitions: []string{"q"}}
+	s.step(Observed{Blocks: map[string]string{"cr-1": "expired"}, Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2(i)})
+	s.expect("decision while the instance lives", s.decided(), "")
+	i.State = "shutting-down"
+	s.step(Observed{Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2(i)})
+	s.expect("decision when it does not", s.decided(), "down, power_down_force")
+	on.State, on.Addr = "IDLE+CLOUD+POWERED_DOWN", on.Name
+	s.now = s.now.Add(time.Minute)
+	s.step(Observed{Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2()})
+	s.expect("decision about the node that is off", s.decided(), "")
+}
+
+// fakeBlocks is EC2: it refuses a request for any block that it does not know.
+type fakeBlocks struct {
+	states map[string]types.CapacityReservationState
+	asked  int
+	down   bool
+}
+
+func (f *fakeBlocks) DescribeCapacityReservations(_ context.Context, in *ec2.DescribeCapacityReservationsInput, _ ...func(*ec2.Options)) (*ec2.DescribeCapacityReservationsOutput, error) {
+	f.asked++
+	if f.down {
+		return nil, errors.New("dial tcp: i/o timeout")
+	}
+	out := &ec2.DescribeCapacityReservationsOutput{}
+	for _, id := range in.CapacityReservationIds {
+		state, ok := f.states[id]
+		if !ok {
+			return nil, &smithy.GenericAPIError{Code: "InvalidCapacityReservationId.NotFound"}
+		}
+		out.CapacityReservations = append(out.CapacityReservations, types.CapacityReservation{CapacityReservationId: aws.String(id), State: state})
+	}
+	return out, nil
+}
+
+func TestStatesOfBlocks(t *testing.T) {
+	api := &fakeBlocks{states: map[string]types.CapacityReservationState{"cr-1": "active", "cr-2": "scheduled"}}
+	c := &CapacityBlocks{API: api}
+	got, err := c.States(t.Context(), []string{"cr-1", "cr-gone", "cr-2"})
+	if diff := cmp.Diff(map[string]string{"cr-1": "active", "cr-2": "scheduled"}, got); err != nil || diff != "" {
+		t.Errorf("%v; -want +got:\n%s", err, diff)
+	}
+	api.down = true
+	if got, err := c.States(t.Context(), []string{"cr-1"}); err == nil {
+		t.Errorf("without EC2: %v", got)
+	}
+}
+
+// EC2 is asked at the start, every ten minutes, soon after it did not answer, and when
+// the configuration names other blocks.
+func TestBlocksAreAskedAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeBlocks{states: map[string]types.CapacityReservationState{"cr-1": "active", "cr-2": "active"}}
+		d := &Daemon{Blocks: &CapacityBlocks{API: api}, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		d.events, d.lookNow, d.blocks.now = make(chan func(*Observed), 100), make(chan struct{}, 1), make(chan struct{}, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go d.watchBlocks(ctx)
+		after := func(wait time.Duration, want int) {
+			t.Helper()
+			time.Sleep(wait)
+			synctest.Wait()
+			if api.asked != want {
+				t.Errorf("asked %d times, want %d", api.asked, want)
+			}
+		}
+		after(time.Hour, 0)
+		d.blocks.announce([]string{"cr-1"})
+		after(time.Second, 1)
+		d.blocks.announce([]string{"cr-1"})
+		after(time.Minute, 1)
+		after(blocksInterval, 2)
+		d.blocks.announce([]string{"cr-1", "cr-2"})
+		after(time.Second, 3)
+		api.down = true
+		after(blocksInterval, 4)
+		after(blocksAfterFail, 5)
+		var seen Observed
+		for range len(d.events) {
+			(<-d.events)(&seen)
+		}
+		if diff := cmp.Diff(map[string]string{"cr-1": "active", "cr-2": "active"}, seen.Blocks); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// reserver is Slurm's book of reservations.
+type reserver struct {
+	nodes map[string]string
+	asked int
+}
+
+func (r *reserver) Reservations(context.Context) ([]slurm.Reservation, error) {
+	r.asked++
+	var all []slurm.Reservation
+	for _, name := range sortedKeys(r.nodes) {
+		all = append(all, slurm.Reservation{Name: name, Nodes: r.nodes[name]})
+	}
+	return all, nil
+}
+
+func (r *reserver) Reserve(_ context.Context, all ...slurm.Reservation) error {
+	for _, a := range all {
+		r.nodes[a.Name] = a.Nodes
+	}
+	return nil
+}
+
+func (r *reserver) Release(_ context.Context, names ...string) error {
+	for _, n := range names {
+		delete(r.nodes, n)
+	}
+	return nil
+}
+
+func TestReservationsAreCarriedOut(t *testing.T) {
+	book := &reserver{nodes: map[string]string{"pcluster-cr-1": "q-st-a-1", "mine": "x"}}
+	d := &Daemon{Reserver: book, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	d.blocks.now = make(chan struct{}, 1)
+	if got := d.reservations(t.Context()); len(got) != 2 {
+		t.Errorf("the first look shows %v", got)
+	}
+	if got := d.reservations(t.Context()); got != nil || book.asked != 1 {
+		t.Errorf("without blocks, later looks ask for %v", got)
+	}
+	d.reserve(t.Context(), Actions{Reserve: []slurm.Reservation{{Name: "pcluster-cr-2", Nodes: "q-st-a-2"}}, Release: []string{"pcluster-cr-1"}})
+	if got := strings.Join(sortedKeys(book.nodes), " "); got != "mine pcluster-cr-2" {
+		t.Errorf("reservations are %s", got)
+	}
+}
