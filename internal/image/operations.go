@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 
 	"pcluster/internal/cluster"
 	"pcluster/internal/stack"
@@ -170,7 +172,11 @@ func (o *Operator) deregister(ctx context.Context, ami *ec2types.Image) error {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
 		}
-		if _, err := o.Images.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: m.Ebs.SnapshotId}); err != nil {
+		_, err := o.Images.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: m.Ebs.SnapshotId})
+		if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "InvalidSnapshot.NotFound" {
+			continue // a first attempt whose answer was lost
+		}
+		if err != nil {
 			return fmt.Errorf("delete snapshot %s: %w", *m.Ebs.SnapshotId, err)
 		}
 	}

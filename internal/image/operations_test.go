@@ -151,6 +151,9 @@ func (a amis) DeregisterImage(_ context.Context, in *ec2.DeregisterImageInput, _
 }
 
 func (a amis) DeleteSnapshot(_ context.Context, in *ec2.DeleteSnapshotInput, _ ...func(*ec2.Options)) (*ec2.DeleteSnapshotOutput, error) {
+	if !a.w.snapshots[*in.SnapshotId] {
+		return nil, clustertest.Fault("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", *in.SnapshotId)
+	}
 	delete(a.w.snapshots, *in.SnapshotId)
 	return &ec2.DeleteSnapshotOutput{}, nil
 }
@@ -309,6 +312,7 @@ func TestDelete(t *testing.T) {
 		"the same by force":            {prepare: func(w *world) { w.instances["i-1"] = "ami-mine" }, force: true},
 		"image that is shared":         {prepare: func(w *world) { w.shared["ami-mine"] = everyone }, refusal: "Image mine is shared with accounts or group all, 444455556666."},
 		"shared image by force":        {prepare: func(w *world) { w.shared["ami-mine"] = everyone }, force: true},
+		"snapshot that is gone":        {prepare: func(w *world) { delete(w.snapshots, "snap-mine") }},
 		"image whose stack is left":    {prepare: func(w *world) { w.StackEvent("mine", "DELETE_FAILED", "") }},
 		"image that is not there":      {prepare: func(w *world) { w.amis = nil; w.StackEvent("mine", "DELETE_COMPLETE", "") }, refusal: "No image or stack associated"},
 		"stack of a cluster, no image": {prepare: func(w *world) { w.amis = nil; w.Tag("mine", tagID, "") }, refusal: "No image or stack associated"},

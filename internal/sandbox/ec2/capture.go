@@ -228,10 +228,13 @@ func (s *Service) sweepLayers() error {
 		if needed[strings.TrimSuffix(e.Name(), ".part")] {
 			continue
 		}
-		// Out of the way first: removing a system's files takes its time.
+		// Out of the way first: removing a system's files takes its time. One that is
+		// out of the way is being removed, or was left by a daemon that died.
 		gone := filepath.Join(s.layersDir(), goneLayer+strings.TrimPrefix(e.Name(), goneLayer))
-		if err := os.Rename(filepath.Join(s.layersDir(), e.Name()), gone); err != nil {
-			return fmt.Errorf("remove layer %s: %w", e.Name(), err)
+		if !strings.HasPrefix(e.Name(), goneLayer) {
+			if err := os.Rename(filepath.Join(s.layersDir(), e.Name()), gone); err != nil {
+				return fmt.Errorf("remove layer %s: %w", e.Name(), err)
+			}
 		}
 		s.removing.Go(func() {
 			if err := os.RemoveAll(gone); err != nil {

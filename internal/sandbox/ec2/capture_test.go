@@ -130,3 +130,23 @@ func TestTakenImageLeavesOutWhatWasPutOver(t *testing.T) {
 		t.Error("the disk is still there")
 	}
 }
+
+// A layer that is being removed, or that a daemon which died has left so, is no
+// hindrance to the next sweep.
+func TestSweepMeetsALayerThatIsBeingRemoved(t *testing.T) {
+	r := newRegion(t)
+	for range 2 {
+		if err := os.MkdirAll(r.layersDir()+"/"+goneLayer+"snap-1/usr", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		err := r.sweepLayers()
+		r.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.layers(); len(got) > 0 {
+		t.Errorf("left: %q", got)
+	}
+}
