@@ -4,27 +4,37 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestSeedImage runs the Blue Brain document's way to an image: a component from a
-// bucket, the build, and the AMI; then what is left when the image is deleted, and a
-// build whose test fails. The update of the operating system is left out, since the
-// machines of a region reach no mirror.
+// TestSeedImage runs the Blue Brain document's way to an image, with its file as it
+// is: components from a bucket, the build, the AMI, and a cluster of it; then builds
+// that fail, and what is left when the image is deleted. The update of the operating
+// system runs and finds nothing new, since the machines of a region reach no mirror.
 func TestSeedImage(t *testing.T) {
 	r := startRegion(t)
 	if err := os.CopyFS(r.work, os.DirFS(filepath.Join(root, "test", "e2e", "testdata", "image"))); err != nil {
 		t.Fatal(err)
 	}
+	r.must(t, "pcluster", "sandbox", "adopt", "-c", "seed-config.yaml")
 	r.must(t, "pcluster", "sandbox", "adopt", "-c", filepath.Join(root, "examples", "bluebrain", "config", "compute-cluster.yaml"))
-	r.must(t, "aws", "iam", "create-policy", "--policy-name", "ParallelCluster_S3_GetObject_RPMs", "--policy-document",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`)
-	r.must(t, "aws", "s3", "cp", "packages.yaml", "s3://sboinfrastructureassets/components/packages.yaml")
-	r.must(t, "aws", "imagebuilder", "create-component", "--name", "packages", "--semantic-version", "1.0.0", "--platform", "Linux",
-		"--tags", "SBO_Billing=hpc:parallelcluster", "--uri", "s3://sboinfrastructureassets/components/packages.yaml")
+	r.must(t, "aws", "iam", "create-policy-version", "--set-as-default", "--policy-arn", "arn:aws:iam::671250183987:policy/ParallelCluster_S3_GetObject_RPMs",
+		"--policy-document", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`)
+	create := func(name, file string) (arn string) {
+		r.must(t, "aws", "s3", "cp", file, "s3://sboinfrastructureassets/components/"+file)
+		out := r.must(t, "aws", "imagebuilder", "create-component", "--name", name, "--semantic-version", "1.0.0", "--platform", "Linux",
+			"--tags", "SBO_Billing=hpc:parallelcluster", "--uri", "s3://sboinfrastructureassets/components/"+file, "--query", "componentBuildVersionArn", "--output", "text")
+		return strings.TrimSpace(out)
+	}
+	for _, name := range []string{"packages", "configure-ami"} { // singularity-ce stays as it was adopted
+		if got, want := create(name, name+".yaml"), "arn:aws:imagebuilder:us-east-1:671250183987:component/"+name+"/1.0.0/1"; got != want {
+			t.Fatalf("the component is %s, but the file names %s", got, want)
+		}
+	}
 
 	// The file's own AMI was adopted; beside it there is to be nothing that we did not ask for.
 	own := func(what, query string) string {
@@ -46,13 +56,21 @@ func TestSeedImage(t *testing.T) {
 	field := func(id, query string) string {
 		return strings.Trim(strings.TrimSpace(r.must(t, "pcluster", "describe-image", "--image-id", id, "--query", query)), `"`)
 	}
-	if stack := build(id, "ami-config.yaml"); stack != "" {
-		t.Errorf("the stack of the finished image is in state %s, want it gone", stack)
+	shell := func(line string) string { return strings.TrimSpace(r.must(t, "sh", "-c", line)) }
+	r.must(t, "pcluster", "build-image", "--image-configuration", "seed-config.yaml", "--image-id", id)
+	if got := shell(`aws cloudformation describe-stacks --stack-name "` + id + `" | jq -r ".Stacks[].StackStatus"`); got != "CREATE_IN_PROGRESS" {
+		t.Errorf("the stack of an image that is being built is %s", got)
 	}
-	if got := field(id, "imageBuildStatus"); got != "BUILD_COMPLETE" {
+	eventually(t, 2*time.Minute, "the stack of "+id+" is gone", func() bool {
+		return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id).code != 0
+	})
+	if got := shell(`pcluster describe-image --image-id "` + id + `" | jq -r ".imageBuildStatus"`); got != "BUILD_COMPLETE" {
 		t.Fatalf("imageBuildStatus %s", got)
 	}
-	ami := field(id, "ec2AmiInfo.amiId")
+	ami := shell(`pcluster describe-image --image-id "` + id + `" | jq -r ".ec2AmiInfo.amiId"`)
+	if got := shell(`pcluster list-images --image-status AVAILABLE | jq -r ".images[].imageId"`); got != id {
+		t.Errorf("list-images has %q", got)
+	}
 	tag := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-images", "--owners", "self", "--filters", "Name=tag:SBO_Billing,Values=hpc:parallelcluster",
 		"--query", "Images[].ImageId", "--output", "text"))
 	if tag != ami {
@@ -61,6 +79,30 @@ func TestSeedImage(t *testing.T) {
 	if out := r.run(t, "pcluster", "build-image", "--image-configuration", "ami-config.yaml", "--image-id", id); out.code != 1 || !strings.Contains(out.stdout, "already exists") {
 		t.Errorf("a second image of the ID: %d %s", out.code, out.stdout)
 	}
+
+	t.Run("a cluster of the AMI has on its nodes what the components did", func(t *testing.T) {
+		data, err := os.ReadFile(filepath.Join(r.work, "cluster.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(r.work, "cluster.yaml"), []byte(strings.Replace(string(data), "ami-042559ee751d3e522", ami, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.must(t, "pcluster", "create-cluster", "-n", "of-image", "-c", "cluster.yaml", "--wait")
+		c := r.enter(t, "of-image", filepath.Join(r.home, "keys", "aws_coreservices.pem"), "ec2-user")
+		const look = "sbo-tool && cat /etc/security/limits.d/90-sbo.conf"
+		const want = "sbo-tool 1.0\n* soft memlock unlimited\n* hard memlock unlimited"
+		if got := c.head(t, look); got != want {
+			t.Errorf("on the head node: %q, want %q", got, want)
+		}
+		if got := c.head(t, "srun -N1 sh -c '"+look+"'"); got != want {
+			t.Errorf("on a compute node: %q, want %q", got, want)
+		}
+		if out := r.run(t, "pcluster", "delete-image", "--image-id", id); out.code != 1 || !strings.Contains(out.stdout, "is used by instances i-") {
+			t.Errorf("delete of the image of a cluster: %d %s", out.code, out.stdout)
+		}
+		r.must(t, "pcluster", "delete-cluster", "-n", "of-image", "--wait")
+	})
 
 	t.Run("an image in use is not deleted, and the answer says by whom", func(t *testing.T) {
 		instance := strings.TrimSpace(r.must(t, "aws", "ec2", "run-instances", "--image-id", ami, "--instance-type", "t3.micro",
@@ -87,8 +129,7 @@ func TestSeedImage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r.must(t, "aws", "s3", "cp", "bad.yaml", "s3://sboinfrastructureassets/components/bad.yaml")
-		r.must(t, "aws", "imagebuilder", "create-component", "--name", "bad", "--semantic-version", "1.0.0", "--platform", "Linux", "--uri", "s3://sboinfrastructureassets/components/bad.yaml")
+		create("bad", "bad.yaml")
 		if stack := build("bad-image", "bad-config.yaml"); stack != "CREATE_FAILED" {
 			t.Errorf("stack %s", stack)
 		}
@@ -102,6 +143,39 @@ func TestSeedImage(t *testing.T) {
 		r.must(t, "aws", "cloudformation", "wait", "stack-delete-complete", "--stack-name", "bad-image")
 		if out := r.must(t, "pcluster", "get-image-log-events", "--image-id", "bad-image", "--log-stream-name", "3.16.100/1"); !strings.Contains(out, "ExitCode 1") {
 			t.Errorf("the log of the build after its stack is gone: %s", out)
+		}
+	})
+
+	t.Run("component run tells how it ended, and leaves no machine", func(t *testing.T) {
+		machines := func() string {
+			return strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:CreatedBy,Values=pcluster component run",
+				"Name=instance-state-name,Values=pending,running,stopping,shutting-down", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
+		}
+		for name, tt := range map[string]struct {
+			args []string
+			code int
+			want string
+		}{
+			"the seed's component, with its restart": {[]string{"packages.yaml"}, 0, `"status": "success"`},
+			"step that hangs":                        {[]string{"faults.yaml", "--phases", "build", "--parameters", "command=sleep 600"}, 1, "longer than the 2 seconds"},
+			"step that fails":                        {[]string{"faults.yaml", "--phases", "build", "--parameters", "command=exit 7"}, 1, "exit status 7"},
+			"executor that is shot":                  {[]string{"faults.yaml", "--phases", "build", "--parameters", "command=kill -9 $PPID"}, 1, "the executor ended before its components were done: signal"},
+			"machine that goes off":                  {[]string{"faults.yaml", "--phases", "build", "--parameters", "command=systemctl poweroff -ff; sleep 1"}, 1, "before its components are done"},
+			"image that is not one":                  {[]string{"faults.yaml", "--parent-image", "ami-0123456789abcdef0"}, 1, "does not exist"},
+		} {
+			out := r.run(t, append([]string{"pcluster", "component", "run"}, tt.args...)...)
+			if out.code != tt.code || !strings.Contains(out.stdout+out.stderr, tt.want) {
+				t.Errorf("%s: exit status %d, want %d with %q\n%s%s", name, out.code, tt.code, tt.want, out.stdout, out.stderr)
+			}
+			if left := machines(); left != "" {
+				t.Errorf("%s: machines are left: %s", name, left)
+			}
+		}
+		list := r.must(t, "pcluster", "component", "list")
+		for _, want := range []string{"packages", "update-linux", "ParallelClusterTag"} {
+			if !strings.Contains(list, want) {
+				t.Errorf("component list lacks %s:\n%s", want, list)
+			}
 		}
 	})
 
@@ -156,4 +230,22 @@ func TestSeedImage(t *testing.T) {
 		layers, err := os.ReadDir(filepath.Join(r.home, "ec2", "layers"))
 		return err != nil || len(layers) == 0
 	})
+}
+
+// TestComponentOnAFullDisk runs a component that fills the disk on which its own log is:
+// the step fails, and the log and the summary still tell.
+func TestComponentOnAFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	pcluster := filepath.Join(root, "bin", "pcluster")
+	if _, err := os.Stat(pcluster); err != nil {
+		t.Skip("bin/pcluster is missing: run make build first")
+	}
+	dir := t.TempDir()
+	const line = `mount -t tmpfs -o size=3m none "$0" && exec "$1" component run "$2" --here --phases build --log-directory "$0" --parameters command="cat /dev/zero >$0/fill"`
+	out, err := exec.Command("unshare", "--mount", "sh", "-c", line, dir, pcluster, filepath.Join(root, "test", "e2e", "testdata", "image", "faults.yaml")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "No space left on device") || !strings.Contains(string(out), `"failedStepCount": 1`) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
