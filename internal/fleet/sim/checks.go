@@ -123,12 +123,13 @@ func (c *checks) whole(node string) {
 }
 
 // unownedBound is for how long an instance may belong to nobody. Without its memory
-// the fleet gives nodes the time to be seen with their instances, and then looks again.
+// the fleet gives nodes the time to be seen with their instances, and then looks again;
+// one look is in vain if slurmctld can't be asked.
 func (c *checks) unownedBound() time.Duration {
 	if c.w.cfg.MemoryLost == 0 {
 		return 6 * time.Minute
 	}
-	return c.w.policy.OrphanTimeout + c.w.cfg.QuietPause + time.Minute
+	return c.w.policy.OrphanTimeout + 2*c.w.cfg.QuietPause
 }
 
 // owned adds up for how long instances have belonged to nobody, while the fleet could
