@@ -8,6 +8,7 @@ type Role struct {
 	ManagedPolicyArns        []Text         `json:",omitempty"`
 	Policies                 []InlinePolicy `json:",omitempty"`
 	PermissionsBoundary      string         `json:",omitempty"`
+	MaxSessionDuration       int            `json:",omitempty"` // seconds
 	Tags                     Tags           `json:",omitempty"`
 }
 

@@ -211,6 +211,9 @@ func ValidationMessages(problems config.Problems) []ValidationMessage {
 // deploy uploads what the cluster needs and creates its cfnStack, whose ID it
 // returns.
 func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluster, source facts.Source, owner account) (stackID string, err error) {
+	if c.Scheduling.Scheduler == config.AWSBatch {
+		return "", badRequest("Clusters of AWS Batch can be validated, and their template printed, but this version does not create them: use slurm.")
+	}
 	c.SetTag(tagCluster, r.Name)
 	c.SetTag(tagVersion, config.ToolVersion)
 	snapshot, errs := facts.Gather(ctx, source, c)

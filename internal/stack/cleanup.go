@@ -7,8 +7,10 @@ import (
 	"pcluster/internal/config"
 )
 
-// Actions of the clean-up function; it acts only when its resource is deleted.
+// Actions of the stack's function. It acts when its resource is deleted, but builds
+// images when theirs is created or updated.
 const (
+	buildImages     = "BUILD_DOCKER_IMAGES"
 	deleteArtifacts = "DELETE_S3_ARTIFACTS"
 	terminateFleet  = "TERMINATE_EC2_INSTANCES"
 	deleteRecords   = "DELETE_DNS_RECORDS"
@@ -63,9 +65,15 @@ func (b *builder) cleanupRole() cfn.Role {
 	statements := []cfn.Statement{
 		allow([]string{"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*"),
 		allow([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, b.arn("logs", "log-group:/aws/lambda/pcluster-CleanupResources-*")),
-		allow([]string{"ec2:DescribeInstances"}, "*"),
-		when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", map[string]cfn.Text{
-			"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName}),
+	}
+	if b.batch() {
+		project := b.arn("codebuild", "project/"+buildProject(b.p.ClusterName))
+		statements = append(statements, allow([]string{"codebuild:BatchGetBuilds", "codebuild:StartBuild"}, project))
+	} else {
+		statements = append(statements,
+			allow([]string{"ec2:DescribeInstances"}, "*"),
+			when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", map[string]cfn.Text{
+				"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName}))
 	}
 	if b.zone != nil {
 		statements = append(statements, allow([]string{"route53:ListResourceRecordSets", "route53:ChangeResourceRecordSets"},

@@ -106,7 +106,11 @@ func (b *builder) dashboard(alarms []string) {
 		if strings.HasPrefix(b.c.Image.Os, "ubuntu") || strings.HasPrefix(b.c.Image.Os, "debian") {
 			system = "syslog"
 		}
-		for _, name := range []string{"clustermgtd", "slurm_resume", "slurm_suspend", "slurmctld", "cloud-init", system} {
+		names := []string{"clustermgtd", "slurm_resume", "slurm_suspend", "slurmctld", "cloud-init", system}
+		if b.batch() {
+			names = names[4:]
+		}
+		for _, name := range names {
 			d.place("log", 24, properties{Title: name, Region: b.p.Region, View: "table", Query: fmt.Sprintf(
 				"SOURCE '%s' | fields @timestamp, @message | filter @logStream like /%s.*%s/ | sort @timestamp desc | limit 100", b.logGroup, head, name)})
 		}
@@ -120,7 +124,9 @@ func (b *builder) dashboard(alarms []string) {
 	b.t.Add("CloudwatchDashboard", cfn.Dashboard{DashboardName: b.p.ClusterName + "-" + b.p.Region, DashboardBody: substitute(unmark(body), values)})
 }
 
-func (b *builder) noHealth() bool { return len(b.p.Region) > 6 && b.p.Region[:6] == "us-iso" }
+func (b *builder) noHealth() bool {
+	return b.batch() || len(b.p.Region) > 6 && b.p.Region[:6] == "us-iso"
+}
 
 // storageGraphs adds a row for each entry of SharedStorage.
 func (b *builder) storageGraphs(values map[string]cfn.Text, d *board, graph func(title, stat string, metrics ...[]any)) {

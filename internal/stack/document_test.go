@@ -177,6 +177,9 @@ func check(t failer, c *config.Cluster, out *Templates) {
 	// Instances end before what they use goes, and nothing waits for the head node's end but what needs it.
 	end := closure(deps, "TerminateComputeFleetCustomResource")
 	for id, r := range root.Resources {
+		if c.Scheduling.Scheduler == config.AWSBatch {
+			break // which ends its instances with the compute environment, and that refers to what they use
+		}
 		used := r.Type == "AWS::CloudFormation::Stack" && strings.HasPrefix(id, "QueuesStack") || id == "ComputeSecurityGroup" || id == "Route53HostedZone" || id == "CleanupResourcesFunction"
 		if used && !end[id] {
 			t.Errorf("%s could go while instances of the cluster run", id)
@@ -207,8 +210,8 @@ func check(t failer, c *config.Cluster, out *Templates) {
 // stackTags are the resource types that get the tags of the stack from
 // CloudFormation, by its schemas; untaggable are those that have no tags.
 var (
-	stackTags = types(`AutoScaling::AutoScalingGroup CloudFormation::Stack CloudWatch::Alarm CloudWatch::CompositeAlarm CloudWatch::Dashboard
-		DynamoDB::Table EC2::EIP EC2::Instance EC2::NetworkInterface EC2::PlacementGroup EC2::SecurityGroup EC2::Volume EFS::FileSystem
+	stackTags = types(`AutoScaling::AutoScalingGroup Batch::ComputeEnvironment Batch::JobDefinition Batch::JobQueue CloudFormation::Stack CloudWatch::Alarm CloudWatch::CompositeAlarm CloudWatch::Dashboard
+		CodeBuild::Project DynamoDB::Table EC2::EIP EC2::Instance EC2::NetworkInterface EC2::PlacementGroup EC2::SecurityGroup EC2::Volume ECR::Repository EFS::FileSystem
 		ElasticLoadBalancingV2::Listener ElasticLoadBalancingV2::LoadBalancer ElasticLoadBalancingV2::TargetGroup FSx::DataRepositoryAssociation
 		FSx::FileSystem IAM::Role Lambda::Function Logs::LogGroup Route53::HostedZone`)
 	untaggable = types(`CloudFormation::CustomResource CloudFormation::WaitCondition CloudFormation::WaitConditionHandle EC2::EIPAssociation
@@ -250,8 +253,8 @@ func checkTags(t failer, c *config.Cluster, d document) {
 			tags[s["ResourceType"].(string)] = of
 		}
 		kinds := []string{"instance", "volume", "launch-template"}
-		if id == "HeadNodeLaunchTemplate" {
-			kinds = kinds[1:] // the instance has tags of its own
+		if id == "HeadNodeLaunchTemplate" || id == "PclusterComputeEnvironmentLaunchTemplate" {
+			kinds = kinds[1:] // the instance, or the compute environment, has tags of its own
 		}
 		for _, kind := range kinds {
 			if tags[kind]["parallelcluster:cluster-name"] != params.ClusterName {
@@ -284,6 +287,9 @@ func userDataOf(t failer, d document) map[string]string {
 			continue
 		}
 		data := r.Properties["LaunchTemplateData"].(map[string]any)
+		if data["UserData"] == nil {
+			continue // instances of AWS Batch, which run its own
+		}
 		sub := data["UserData"].(map[string]any)["Fn::Base64"].(map[string]any)["Fn::Sub"]
 		text, ok := sub.(string)
 		if !ok {

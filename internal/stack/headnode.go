@@ -13,7 +13,6 @@ import (
 // headNode adds the head node with its launch template, and the wait condition
 // that the node signals when it is ready.
 func (b *builder) headNode() {
-	b.headNetwork()
 	handle := b.t.Add("HeadNodeWaitConditionHandle"+b.p.Timestamp, cfn.WaitConditionHandle{})
 
 	h := b.c.HeadNode
@@ -128,9 +127,14 @@ func (b *builder) common(nodeType string) spec.Node {
 // the values so that they are there when the node is.
 func (b *builder) headUserData(handle cfn.Handle) cfn.Text {
 	n := b.common(spec.Head)
-	values := map[string]cfn.Text{"WaitHandle": handle.Ref(), "StateTable": b.stateTable.Ref(), "NodeTable": b.nodeTable.Ref()}
+	values := map[string]cfn.Text{"WaitHandle": handle.Ref()}
 	n.WaitHandle = variable("WaitHandle")
-	n.DynamoDBTable, n.SlurmDynamoDBTable = variable("StateTable"), variable("NodeTable")
+	if b.batch() {
+		n.DynamoDBTable, n.SlurmDynamoDBTable = "NONE", "NONE"
+	} else {
+		values["StateTable"], values["NodeTable"] = b.stateTable.Ref(), b.nodeTable.Ref()
+		n.DynamoDBTable, n.SlurmDynamoDBTable = variable("StateTable"), variable("NodeTable")
+	}
 	if b.clusterLog != nil {
 		values["LogGroup"] = b.clusterLog.Ref()
 		n.LogGroup = variable("LogGroup")

@@ -168,9 +168,15 @@ func (b *builder) headPermissions() {
 		add := func(id, name string, statements []cfn.Statement) {
 			b.headPolicies = append(b.headPolicies, policies(id, name, statements))
 		}
-		add("ParallelClusterPoliciesHeadNode", "parallelcluster", b.headStatements())
-		add("SlurmPoliciesHeadNode", "parallelcluster-slurm-head-node", []cfn.Statement{allow(
-			[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.nodeTable.Att(cfn.Arn))})
+		statements := b.headStatements
+		if b.batch() {
+			statements = b.batchHeadStatements
+		}
+		add("ParallelClusterPoliciesHeadNode", "parallelcluster", statements())
+		if !b.batch() {
+			add("SlurmPoliciesHeadNode", "parallelcluster-slurm-head-node", []cfn.Statement{allow(
+				[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.nodeTable.Att(cfn.Arn))})
+		}
 		if b.zone != nil {
 			add("ParallelClusterSlurmRoute53Policies", "parallelcluster-slurm-route53", []cfn.Statement{allow(
 				[]string{"route53:ChangeResourceRecordSets"}, cfn.Join("", "arn:"+b.p.Partition+":route53:::hostedzone/", b.zone))})
@@ -181,6 +187,10 @@ func (b *builder) headPermissions() {
 		if mount := b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() }); mount != nil {
 			// The head node does not wait for this one, which waits for file systems.
 			policies("EFSPoliciesHeadNode", "parallelcluster-efs", mount)
+		}
+		if b.batch() {
+			// Nor does it wait for the job queue, without which it is ready but for jobs.
+			policies("ParallelClusterBatchPoliciesHeadNode", "parallelcluster-awsbatch-head-node", b.jobStatements())
 		}
 	}
 	b.headProfile = b.t.Add("InstanceProfileHeadNode", cfn.InstanceProfile{

@@ -46,7 +46,7 @@ func (b *builder) securityGroups() {
 		})
 		b.headGroup = &g
 	}
-	if slices.ContainsFunc(b.c.Scheduling.SlurmQueues, func(q config.SlurmQueue) bool { return len(q.Networking.SecurityGroups) == 0 }) {
+	if slices.ContainsFunc(b.networks(), func(n config.BatchNetworking) bool { return len(n.SecurityGroups) == 0 }) {
 		g := b.t.Add("ComputeSecurityGroup", cfn.SecurityGroup{
 			GroupDescription: "Allow access to compute nodes",
 			VpcId:            vpc,
@@ -163,6 +163,20 @@ func (b *builder) release(out cfn.Handle, to string, destinations groups) []cfn.
 	return rules
 }
 
+// networks are where compute nodes are, in the order of the queues, as far as
+// queues of Slurm and of Batch have it in common.
+func (b *builder) networks() []config.BatchNetworking {
+	var out []config.BatchNetworking
+	for _, q := range b.c.Scheduling.SlurmQueues {
+		n := q.Networking
+		out = append(out, config.BatchNetworking{SubnetIds: n.SubnetIds, SecurityGroups: n.SecurityGroups, AdditionalSecurityGroups: n.AdditionalSecurityGroups})
+	}
+	for _, q := range b.c.Scheduling.AwsBatchQueues {
+		out = append(out, q.Networking)
+	}
+	return out
+}
+
 // headGroups are the head node's groups, without additional ones.
 func (b *builder) headGroups() groups {
 	if b.headGroup != nil {
@@ -174,8 +188,8 @@ func (b *builder) headGroups() groups {
 // customComputeGroups are the groups that the file gives to queues, sorted.
 func (b *builder) customComputeGroups() groups {
 	var list []string
-	for _, q := range b.c.Scheduling.SlurmQueues {
-		list = append(list, q.Networking.SecurityGroups...)
+	for _, n := range b.networks() {
+		list = append(list, n.SecurityGroups...)
 	}
 	slices.Sort(list)
 	return ids(slices.Compact(list))

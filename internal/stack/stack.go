@@ -79,9 +79,6 @@ func LambdaKey(sum, arch string) string {
 
 // Synthesize returns the templates of a cluster.
 func Synthesize(c *config.Cluster, f facts.Snapshot, p Params) (*Templates, error) {
-	if c.Scheduling.Scheduler != config.Slurm {
-		return nil, fmt.Errorf("the scheduler %s is not supported yet: use slurm", c.Scheduling.Scheduler)
-	}
 	b := &builder{c: c, f: &f, p: p, t: cfn.New("ParallelCluster " + p.ClusterName), admitted: map[admission]bool{}}
 	if b.official = p.OfficialAMI; b.official == "" {
 		b.official = f.OfficialAMI
@@ -93,14 +90,24 @@ func Synthesize(c *config.Cluster, f facts.Snapshot, p Params) (*Templates, erro
 	b.logs()
 	b.securityGroups()
 	b.sharedStorage()
-	b.tables()
-	b.dns()
+	if !b.batch() {
+		b.tables()
+		b.dns()
+	}
 	b.cleanupFunction()
+	b.headNetwork()
+	if b.batch() {
+		b.batchQueue()
+		b.jobDefinitions()
+		b.batchUser()
+	}
 	b.headPermissions()
 	b.headNode()
-	b.queues()
-	b.fleetCleanup()
-	b.loginNodes()
+	if !b.batch() {
+		b.queues()
+		b.fleetCleanup()
+		b.loginNodes()
+	}
 	b.additionalResources()
 	b.monitoring()
 	b.outputs()
@@ -141,6 +148,7 @@ type builder struct {
 	head         cfn.Handle
 	queueStacks  []cfn.Handle
 	fleetEnd     cfn.Handle
+	jobs         batchHandles // of a cluster of AWS Batch
 }
 
 func (b *builder) errorf(format string, args ...any) {
@@ -161,7 +169,9 @@ func (b *builder) parameters() {
 	if b.logging() {
 		p("ClusterCWLogGroup", b.logGroup, "Log group of the cluster")
 	}
-	p("ClusterDNSDomain", b.domain()+".", "Domain of the nodes' names")
+	if !b.batch() {
+		p("ClusterDNSDomain", b.domain()+".", "Domain of the nodes' names")
+	}
 }
 
 func (b *builder) outputs() {
@@ -181,6 +191,9 @@ func (b *builder) outputs() {
 	b.t.Output("HeadNodePrivateDnsName", b.head.Att(cfn.PrivateDNSName), "Private DNS name of the head node")
 	if b.zone != nil {
 		b.t.Output("ClusterHostedZone", b.zone, "ID of the hosted zone of the nodes' names")
+	}
+	if b.batch() {
+		b.batchOutputs()
 	}
 }
 

@@ -113,8 +113,8 @@ func (b *builder) efs(name string, e *config.EfsSettings) storageResource {
 // computeSubnets returns the subnets of all queues in the order of the file.
 func (b *builder) computeSubnets() []string {
 	var out []string
-	for _, q := range b.c.Scheduling.SlurmQueues {
-		for _, id := range q.Networking.SubnetIds {
+	for _, n := range b.networks() {
+		for _, id := range n.SubnetIds {
 			if !slices.Contains(out, id) {
 				out = append(out, id)
 			}

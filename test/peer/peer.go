@@ -72,8 +72,8 @@ func (p peer) install(ctx context.Context, log func(string, ...any)) error {
 
 func (p peer) release(version string) string { return filepath.Join(p.dir, "release-"+version) }
 
-// judge lets each file be judged by the release that it is compared with.
-func (p peer) judge(ctx context.Context, items []item) (map[string]judgement, error) {
+// judge lets each file be judged by the release that it is compared with; see run.
+func (p peer) judge(ctx context.Context, items []item, create bool) (map[string]judgement, error) {
 	byRelease := map[string][]item{}
 	for _, it := range items {
 		byRelease[measure(it)] = append(byRelease[measure(it)], it)
@@ -84,7 +84,7 @@ func (p peer) judge(ctx context.Context, items []item) (map[string]judgement, er
 	var errs []error
 	for release, items := range byRelease {
 		wg.Go(func() {
-			answers, err := p.run(ctx, release, items, false)
+			answers, err := p.run(ctx, release, items, create)
 			mu.Lock()
 			defer mu.Unlock()
 			maps.Copy(out, answers)

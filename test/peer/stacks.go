@@ -569,8 +569,8 @@ var accidents = []struct {
 }{
 	{regexp.MustCompile(`parallelcluster-[0-9a-f]{16}-v1-do-not-delete`), "BUCKET"},
 	{regexp.MustCompile(`arn:aws:s3:::mybucket\b`), "arn:aws:s3:::BUCKET"},
-	{regexp.MustCompile(`parallelcluster/3\.16\.\d+/clusters/mycluster-[0-9a-z]{16}`), "ARTIFACTS"},
-	{regexp.MustCompile(`\b3\.16\.\d+\b`), "VERSION"},
+	{regexp.MustCompile(`parallelcluster/3\.1[56]\.\d+/clusters/mycluster-[0-9a-z]{16}`), "ARTIFACTS"},
+	{regexp.MustCompile(`\b3\.1[56]\.\d+\b`), "VERSION"},
 	{regexp.MustCompile(`\b20\d{10}(\d\d)?\b`), "TIME"},
 }
 

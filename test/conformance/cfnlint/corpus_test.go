@@ -67,8 +67,7 @@ var more = map[string][]any{
 
 // impossible are values, or whole keys, of which no template is made.
 var impossible = map[*regexp.Regexp]string{
-	regexp.MustCompile(`^Scheduling\.(AwsBatch|Scheduler=awsbatch)|^DevSettings\.AwsBatch`): "clusters of AWS Batch are not made yet",
-	regexp.MustCompile(`^AdditionalPackages\.IntelSoftware\.IntelHpcPlatform=true`):         "no operating system that still exists has it",
+	regexp.MustCompile(`^AdditionalPackages\.IntelSoftware\.IntelHpcPlatform=true`): "no operating system that still exists has it",
 }
 
 // A pair is a key of the language with a value that it can have.
