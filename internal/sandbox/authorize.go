@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"pcluster/internal/sandbox/access"
+	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/iam/policy"
 	"pcluster/internal/sandbox/wire"
 )
@@ -39,6 +40,25 @@ func (r *Region) authorize(c wire.Caller, call access.Call) error {
 func (r *Region) authorizeS3(ctx context.Context, method, bucket, key string, query url.Values, header http.Header) error {
 	return r.permit(wire.CallerFrom(ctx), "s3", method, func() []policy.Request {
 		return access.S3(r.place(), method, bucket, key, query, header)
+	})
+}
+
+// onBehalf is authorize for the calls that CloudFormation makes in somebody's name. Lists,
+// by which this CloudFormation finds what to remove, are its own affair: AWS's does without.
+// Roles are not asked: the function of an image deletes the stack that has its own role,
+// and on AWS goes on when that role's policies are gone already.
+func (r *Region) onBehalf(ctx context.Context, service, operation string, in any) error {
+	c, ok := cloudformation.OnBehalf(ctx)
+	if !ok || strings.HasPrefix(operation, "List") || strings.Contains(c.ARN, ":assumed-role/") {
+		return nil
+	}
+	return r.permit(c, service, operation, func() []policy.Request {
+		all := access.Of(world{r}, r.place(), access.Call{Service: service, Operation: operation, Input: in})
+		for i := range all {
+			all[i].Context["aws:calledvia"] = []string{"cloudformation.amazonaws.com"}
+			all[i].Context["aws:viaawsservice"] = []string{"true"}
+		}
+		return all
 	})
 }
 

@@ -114,9 +114,11 @@ func (r *Region) openServices(on ground) (err error) {
 	do(func() (err error) {
 		r.cfn, err = cloudformation.New(db, id, cloudformation.Config{
 			Services: resource.Services{
-				EC2: r.ec2, IAM: r.iam, EFS: r.efs, FSx: r.fsx, Logs: r.logs, DynamoDB: r.ddb, Route53: r.dns, Lambda: r.lambda,
-				CloudWatch: r.watch, S3: r.s3Client(), SecretsManager: r.secret, SSM: r.ssm,
-				ELBv2: r.elb, AutoScaling: r.scaling, ImageBuilder: r.builder, SNS: r.sns,
+				EC2: ec2For{r.ec2, r.onBehalf}, IAM: iamFor{r.iam, r.onBehalf}, EFS: efsFor{r.efs, r.onBehalf}, FSx: fsxFor{r.fsx, r.onBehalf},
+				Logs: logsFor{r.logs, r.onBehalf}, DynamoDB: dynamodbFor{r.ddb, r.onBehalf}, Route53: route53For{r.dns, r.onBehalf},
+				Lambda: lambdaFor{r.lambda, r.onBehalf}, CloudWatch: cloudwatchFor{r.watch, r.onBehalf}, S3: r.s3Client(),
+				SecretsManager: secretsmanagerFor{r.secret, r.onBehalf}, SSM: ssmFor{r.ssm, r.onBehalf}, ELBv2: elbv2For{r.elb, r.onBehalf},
+				AutoScaling: autoscalingFor{r.scaling, r.onBehalf}, ImageBuilder: imagebuilderFor{r.builder, r.onBehalf}, SNS: snsFor{r.sns, r.onBehalf},
 			},
 			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
 		})

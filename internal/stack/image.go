@@ -201,7 +201,7 @@ func (b *imageBuilder) cleanupPolicy() cfn.PolicyDocument {
 		allow([]string{"ec2:CreateTags"}, "arn:"+b.p.Partition+":ec2:*::image/*"),
 		allow([]string{"tag:TagResources"}, "*"),
 		allow([]string{"lambda:DeleteFunction", "lambda:RemovePermission"}, b.arn("lambda", "function:"+imagePrefix+"-*")),
-		allow([]string{"logs:DeleteLogGroup"}, b.arn("logs", "log-group:/aws/lambda/"+imagePrefix+"-*:*")),
+		allow([]string{"logs:DeleteLogGroup"}, b.arn("logs", "log-group:/aws/lambda/"+imagePrefix+"-*")),
 		allow([]string{"SNS:GetTopicAttributes", "SNS:DeleteTopic", "SNS:Unsubscribe"}, b.arn("sns", imagePrefix+"-*")),
 	)
 }

@@ -157,6 +157,9 @@ var rules = map[string]rule{
 	"fsx:CreateFileSystem":                           {"fsx:file-system/*"},
 	"fsx:DescribeFileSystems":                        {"fsx:file-system/{FileSystemIds}"},
 	"iam:":                                           {"{role:RoleName}", "{instance-profile:InstanceProfileName}", "{PolicyArn}", "{user:UserName}"},
+	"iam:CreateRole":                                 {"iam::role{Path}{RoleName}", "iam::role/{RoleName}"},
+	"iam:CreateInstanceProfile":                      {"iam::instance-profile{Path}{InstanceProfileName}", "iam::instance-profile/{InstanceProfileName}"},
+	"iam:CreatePolicy":                               {"iam::policy{Path}{PolicyName}", "iam::policy/{PolicyName}"},
 	"iam:AttachRolePolicy":                           {"{role:RoleName}"},
 	"iam:DetachRolePolicy":                           {"{role:RoleName}"},
 	"iam:AddRoleToInstanceProfile":                   {"{instance-profile:InstanceProfileName}"},
@@ -171,10 +174,12 @@ var rules = map[string]rule{
 	"lambda:":                                        {"lambda:function:{FunctionName}", "{Resource}"},
 	"logs:":                                          {"logs:log-group:{LogGroupName}:log-stream:{LogStreamName}", "logs:log-group:{LogGroupName}", "{ResourceArn}"},
 	"logs:DescribeLogGroups":                         {"logs:log-group:{LogGroupNamePrefix}*"},
+	"route53:ChangeTagsForResource":                  {"route53:::{ResourceType}/{ResourceId}"},
 	"route53:":                                       {"route53:::hostedzone/{HostedZoneId}", "route53:::hostedzone/{Id}"},
 	"secretsmanager:":                                {"{secret:SecretId}"},
 	"secretsmanager:CreateSecret":                    {"secretsmanager:secret:{Name}-*"},
 	"sns:":                                           {"{TopicArn}", "{ResourceArn}"},
+	"sns:Unsubscribe":                                {"{SubscriptionArn}"},
 	"sns:CreateTopic":                                {"sns:{Name}"},
 	"ssm:":                                           {"{parameter:Name}", "{parameter:Names}"},
 }
@@ -222,7 +227,24 @@ func (a *asker) other() {
 	if !asked {
 		a.ask(action, "*", context)
 	}
+	if action, ok := tagging[key]; ok && context["aws:tagkeys"] != nil {
+		for _, r := range slices.Clone(a.out) {
+			a.ask(action, r.Resource, context)
+		}
+	}
 	a.passRole(key)
+}
+
+// tagging are the actions that calls with tags in them need besides.
+var tagging = map[string]string{
+	"dynamodb:CreateTable": "dynamodb:TagResource", "logs:CreateLogGroup": "logs:TagResource", "lambda:CreateFunction": "lambda:TagResource",
+	"efs:CreateFileSystem": "elasticfilesystem:TagResource", "fsx:CreateFileSystem": "fsx:TagResource", "fsx:CreateDataRepositoryAssociation": "fsx:TagResource",
+	"elbv2:CreateLoadBalancer": "elasticloadbalancing:AddTags", "elbv2:CreateTargetGroup": "elasticloadbalancing:AddTags", "elbv2:CreateListener": "elasticloadbalancing:AddTags",
+	"cloudwatch:PutMetricAlarm": "cloudwatch:TagResource", "cloudwatch:PutCompositeAlarm": "cloudwatch:TagResource",
+	"sns:CreateTopic": "sns:TagResource", "iam:CreateRole": "iam:TagRole", "iam:CreatePolicy": "iam:TagPolicy", "iam:CreateInstanceProfile": "iam:TagInstanceProfile",
+	"imagebuilder:CreateComponent": "imagebuilder:TagResource", "imagebuilder:CreateImageRecipe": "imagebuilder:TagResource", "imagebuilder:CreateImage": "imagebuilder:TagResource",
+	"imagebuilder:CreateInfrastructureConfiguration": "imagebuilder:TagResource", "imagebuilder:CreateDistributionConfiguration": "imagebuilder:TagResource",
+	"secretsmanager:CreateSecret": "secretsmanager:TagResource", "ssm:PutParameter": "ssm:AddTagsToResource",
 }
 
 // expand fills in a pattern: once for each value of a member that is a list.
@@ -326,6 +348,7 @@ func (a *asker) requestTags() map[string]string {
 
 // roleMembers are members of inputs that hand a role to a service.
 var roleMembers = map[string]struct{ member, service string }{
+	"iam:AddRoleToInstanceProfile":       {"RoleName", "ec2.amazonaws.com"},
 	"lambda:CreateFunction":              {"Role", "lambda.amazonaws.com"},
 	"lambda:UpdateFunctionConfiguration": {"Role", "lambda.amazonaws.com"},
 	"cloudformation:CreateStack":         {"RoleARN", "cloudformation.amazonaws.com"},
@@ -339,6 +362,9 @@ func (a *asker) passRole(key string) {
 		return
 	}
 	if role := a.text(m.member); role != "" {
+		if !strings.HasPrefix(role, "arn:") {
+			role = a.world.ARN("role", role)
+		}
 		a.ask("iam:PassRole", role, map[string][]string{"iam:passedtoservice": {m.service}})
 	}
 }

@@ -387,6 +387,9 @@ func (s *Service) ExecuteChangeSet(ctx context.Context, in *sdk.ExecuteChangeSet
 		v.DisableRollback = *in.DisableRollback
 	}
 	v.RetainExceptOnCreate = aws.ToBool(in.RetainExceptOnCreate)
+	if err := s.actFor(ctx, st); err != nil {
+		return nil, err
+	}
 	if row.Creates {
 		err = s.createReviewed(st, row, v, token)
 	} else {

@@ -238,7 +238,7 @@ func (s *Service) CreateStack(ctx context.Context, in *sdk.CreateStackInput) (*s
 		return nil, err
 	}
 	row := stackRow{
-		ID: s.stackID(name, newUUID()), Name: name, OnFailure: string(in.OnFailure), TimeoutMinutes: aws.ToInt32(in.TimeoutInMinutes),
+		ID: s.stackID(name, newUUID()), Name: name, By: principalOf(ctx), OnFailure: string(in.OnFailure), TimeoutMinutes: aws.ToInt32(in.TimeoutInMinutes),
 		TerminationProtection: aws.ToBool(in.EnableTerminationProtection), CreateToken: aws.ToString(in.ClientRequestToken),
 		Version: version{
 			Parameters: parameters, Tags: tags, Capabilities: texts(in.Capabilities), NotificationARNs: in.NotificationARNs, RoleARN: aws.ToString(in.RoleARN),
@@ -373,6 +373,9 @@ func (s *Service) UpdateStack(ctx context.Context, in *sdk.UpdateStackInput) (*s
 		return nil, err
 	}
 	v.DisableRollback, v.RetainExceptOnCreate = aws.ToBool(in.DisableRollback), aws.ToBool(in.RetainExceptOnCreate)
+	if err := s.actFor(ctx, st); err != nil {
+		return nil, err
+	}
 	if err := s.beginUpdate(ctx, st, v, body, aws.ToString(in.ClientRequestToken), ""); err != nil {
 		return nil, err
 	}
@@ -467,7 +470,7 @@ type deletion struct {
 }
 
 // DeleteStack begins to delete a stack. A name that no stack has is no error.
-func (s *Service) DeleteStack(_ context.Context, in *sdk.DeleteStackInput) (*sdk.DeleteStackOutput, error) {
+func (s *Service) DeleteStack(ctx context.Context, in *sdk.DeleteStackInput) (*sdk.DeleteStackOutput, error) {
 	st := s.find(aws.ToString(in.StackName))
 	if st == nil {
 		return &sdk.DeleteStackOutput{}, nil
@@ -483,6 +486,9 @@ func (s *Service) DeleteStack(_ context.Context, in *sdk.DeleteStackInput) (*sdk
 		if _, ok := st.resource(id); !ok {
 			return nil, validation("Resource(s) [%s] do not exist in stack %s", id, row.Name)
 		}
+	}
+	if err := s.actFor(ctx, st); err != nil {
+		return nil, err
 	}
 	return &sdk.DeleteStackOutput{}, s.beginDeletion(st, deletion{
 		retain: in.RetainResources, force: in.DeletionMode == types.DeletionModeForceDeleteStack, token: aws.ToString(in.ClientRequestToken),

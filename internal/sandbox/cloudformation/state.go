@@ -43,6 +43,7 @@ type stackRow struct {
 	CreateToken           string      `json:",omitempty"` // ClientRequestToken of CreateStack
 	ChangeSet             string      `json:",omitempty"` // ID of the last one executed
 	Outputs               []outputRow `json:",omitempty"`
+	By                    *principal  `json:",omitempty"` // in whose name resources are made
 	OutputImports         []string    `json:",omitempty"` // exports that outputs import
 	Operations            int         `json:",omitempty"` // how many there were
 	Op                    *operation  `json:",omitempty"` // the running one

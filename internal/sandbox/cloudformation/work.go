@@ -109,7 +109,7 @@ func (d *driver) call(fn func(context.Context, *resource.Request) error, req *re
 			err = fmt.Errorf("Internal Failure: %v", p)
 		}
 	}()
-	return fn(context.Background(), req)
+	return fn(d.behalf(), req)
 }
 
 // interrupted reports whether err means that the driver stopped in the middle:

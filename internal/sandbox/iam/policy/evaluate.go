@@ -38,31 +38,41 @@ func (d Decision) String() string {
 	return [...]string{"not allowed", "allowed", "explicitly denied"}[d]
 }
 
+// A Reason is the statement that decided: its policy's and its own place in the lists.
+// Both are -1 where none did, or a boundary did.
+type Reason struct{ Policy, Statement int }
+
 // Evaluate judges a request by the policies of an identity and, if there is one,
 // by its permissions boundary, which has to allow it too.
 func Evaluate(policies []Document, boundary *Document, r Request) Decision {
+	d, _ := Explain(policies, boundary, r)
+	return d
+}
+
+// Explain is [Evaluate] with the statement that decided.
+func Explain(policies []Document, boundary *Document, r Request) (Decision, Reason) {
 	if boundary != nil {
-		if d := judge([]Document{*boundary}, r); d != Allowed {
-			return d
+		if d, _ := judge([]Document{*boundary}, r); d != Allowed {
+			return d, Reason{-1, -1}
 		}
 	}
 	return judge(policies, r)
 }
 
-func judge(policies []Document, r Request) Decision {
-	decision := NotAllowed
-	for _, p := range policies {
-		for _, s := range p.Statements {
+func judge(policies []Document, r Request) (Decision, Reason) {
+	decision, why := NotAllowed, Reason{-1, -1}
+	for i, p := range policies {
+		for j, s := range p.Statements {
 			switch {
-			case !s.Matches(r):
+			case decision == Allowed && !s.Deny, !s.Matches(r):
 			case s.Deny:
-				return Denied
+				return Denied, Reason{i, j}
 			default:
-				decision = Allowed
+				decision, why = Allowed, Reason{i, j}
 			}
 		}
 	}
-	return decision
+	return decision, why
 }
 
 // Matches tells whether the statement is about the request. Principals are not
