@@ -1,7 +1,7 @@
 package stack
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,6 +62,9 @@ func ImageConfigKey(directory string) string { return directory + "/configs/imag
 
 //go:embed image/update-os.yaml
 var updateOSDocument string
+
+//go:embed image/slurm.yaml image/storage.yaml image/efa.yaml image/nvidia.yaml image/dcv.yaml
+var installerDocuments embed.FS
 
 //go:embed image/parallelcluster.yaml
 var toolDocument string
@@ -245,6 +248,7 @@ func (b *imageBuilder) components() {
 		}
 	}
 	if !f.DevSettings.DisablePclusterComponent {
+		b.installers(blanks)
 		b.component("ParallelClusterComponent", "", b.document(toolDocument, blanks), true)
 	}
 	b.component("ParallelClusterTagComponent", "Tag", b.document(tagDocument, blanks), true)
@@ -257,6 +261,28 @@ func (b *imageBuilder) components() {
 	}
 	if !f.DevSettings.DisableValidateAndTest && !f.DevSettings.DisablePclusterComponent {
 		b.component("ParallelClusterTestComponent", "Test", testDocument, true)
+	}
+}
+
+// installers adds what a node needs beside our own program: what the parent image has
+// already is left as it is.
+func (b *imageBuilder) installers(blanks map[string]string) {
+	all := maps.Clone(installers)
+	maps.Copy(all, blanks)
+	all["SUFFIX"] = "amazonaws.com"
+	if b.p.Partition == "aws-cn" {
+		all["SUFFIX"] = "amazonaws.com.cn"
+	}
+	for _, i := range []struct{ kind, file string }{{"Slurm", "slurm"}, {"Storage", "storage"}, {"EFA", "efa"}, {"NVIDIA", "nvidia"}, {"DCV", "dcv"}} {
+		if i.kind == "NVIDIA" && blanks["NVIDIA"] != "yes" {
+			continue
+		}
+		text, err := installerDocuments.ReadFile("image/" + i.file + ".yaml")
+		if err != nil {
+			b.errs = append(b.errs, err) // they are in the program
+			continue
+		}
+		b.component(i.kind+"Component", i.kind, b.document(string(text), all), true)
 	}
 }
 

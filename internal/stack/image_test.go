@@ -51,7 +51,7 @@ const plainImage = "Build: {InstanceType: c5.large, ParentImage: ami-0a0a0a0a"
 func TestImageStackHasTheDocumentedResources(t *testing.T) {
 	always := []string{"BuildNotificationSubscription", "BuildNotificationTopic", "DeleteStackFunction", "DeleteStackFunctionExecutionRole", "DeleteStackFunctionLog",
 		"DeleteStackFunctionPermission", "DistributionConfiguration", "ImageRecipe", "InfrastructureConfiguration", "InstanceProfile", "InstanceRole",
-		"ParallelClusterComponent", "ParallelClusterImage", "ParallelClusterTagComponent"}
+		"ParallelClusterComponent", "ParallelClusterImage", "ParallelClusterTagComponent", "SlurmComponent", "StorageComponent", "EFAComponent", "DCVComponent"}
 	for name, tt := range map[string]struct {
 		file       string
 		more, less []string
@@ -59,7 +59,8 @@ func TestImageStackHasTheDocumentedResources(t *testing.T) {
 		"minimal":           {file: plainImage + "}"},
 		"everything":        {file: plainImage + ", UpdateOsPackages: {Enabled: true}, Components: [{Type: script, Value: 's3://b/s'}, {Type: script, Value: 'https://x/s'}]}\nDevSettings: {DisableValidateAndTest: false}", more: []string{"UpdateOSComponent", "ScriptComponent0", "ScriptComponent1", "ParallelClusterTestComponent"}},
 		"roles of the user": {file: plainImage + ", Iam: {InstanceProfile: 'arn:aws:iam::111122223333:instance-profile/p', CleanupLambdaRole: 'arn:aws:iam::111122223333:role/r'}}", less: []string{"InstanceProfile", "InstanceRole", "DeleteStackFunctionExecutionRole"}},
-		"no main component": {file: plainImage + "}\nDevSettings: {DisablePclusterComponent: true}", less: []string{"ParallelClusterComponent"}},
+		"no main component": {file: plainImage + "}\nDevSettings: {DisablePclusterComponent: true}", less: []string{"ParallelClusterComponent", "SlurmComponent", "StorageComponent", "EFAComponent", "DCVComponent"}},
+		"NVIDIA":            {file: plainImage + ", Installation: {NvidiaSoftware: {Enabled: true}}}", more: []string{"NVIDIAComponent"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := slices.DeleteFunc(slices.Concat(always, tt.more), func(id string) bool { return slices.Contains(tt.less, id) })
@@ -91,7 +92,7 @@ func TestComponentsRunInTheDocumentedOrder(t *testing.T) {
 			got = append(got, arn["Ref"].(string))
 		}
 	}
-	want := []string{"UpdateOSComponent", "ParallelClusterComponent", "ParallelClusterTagComponent", "arn:aws:imagebuilder:us-east-1:111122223333:component/a/1.0.0/1", "ScriptComponent1", "ParallelClusterTestComponent"}
+	want := []string{"UpdateOSComponent", "SlurmComponent", "StorageComponent", "EFAComponent", "DCVComponent", "ParallelClusterComponent", "ParallelClusterTagComponent", "arn:aws:imagebuilder:us-east-1:111122223333:component/a/1.0.0/1", "ScriptComponent1", "ParallelClusterTestComponent"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
