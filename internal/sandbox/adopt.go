@@ -413,7 +413,7 @@ func (a *adopter) policies(ctx context.Context) error {
 		if err := a.iam.AdoptPolicy(arn, adoptedPolicy); err != nil {
 			return fmt.Errorf("IAM policy %s: %w", arn, err)
 		}
-		a.made("IAM policy", arn, "what it allows is not known from the file: allows nothing")
+		a.made("IAM policy", arn, "the file does not say what it allows: who has it may do all, until you give it a version that says")
 	}
 	for _, arn := range append(slices.Clone(a.refs.roles), a.refs.profiles...) {
 		a.not("%s: roles and profiles of the user need their policies; create them with aws iam", arn)

@@ -16,6 +16,7 @@ import (
 
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/store"
+	"pcluster/internal/sandbox/wire"
 	"pcluster/internal/sandbox/wire/wiretest"
 )
 
@@ -162,6 +163,18 @@ func TestManagedPolicyVersions(t *testing.T) {
 	}
 	if got := must[*iam.GetPolicyOutput](t)(c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: &adopted})); *got.Policy.PolicyName != "Adopted" || *got.Policy.Path != "/path/" {
 		t.Errorf("adopted %s in %s", *got.Policy.PolicyName, *got.Policy.Path)
+	}
+	must[*iam.CreateRoleOutput](t)(c.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("adopter"), AssumeRolePolicyDocument: aws.String(trust)}))
+	must[*iam.AttachRolePolicyOutput](t)(c.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String("adopter"), PolicyArn: &adopted}))
+	caller := wire.Caller{ARN: "arn:aws:sts::111122223333:assumed-role/adopter/session"}
+	if may := s.PermissionsOf(caller); len(may.Unknown) != 1 || len(may.Policies) != 0 {
+		t.Errorf("whoever has an adopted policy may %+v", may)
+	}
+	must[*iam.CreatePolicyVersionOutput](t)(c.CreatePolicyVersion(ctx, &iam.CreatePolicyVersionInput{
+		PolicyArn: &adopted, SetAsDefault: true, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`),
+	}))
+	if may := s.PermissionsOf(caller); len(may.Unknown) != 0 || len(may.Policies) != 1 {
+		t.Errorf("with a version that says it, he may %+v", may)
 	}
 	if err := s.AdoptPolicy("arn:aws:iam::999999999999:policy/x", "{}"); err == nil {
 		t.Error("a policy of another account was adopted")

@@ -13,7 +13,8 @@ import (
 type Permissions struct {
 	Policies []language.Document
 	Boundary *language.Document
-	// Unknown are attached policies of AWS's own whose text the region does not have.
+	// Unknown are attached policies whose text the region does not have: some of AWS's
+	// own, and adopted ones that have no second version yet.
 	Unknown []string
 }
 
@@ -70,7 +71,7 @@ func (p *Permissions) add(s *Service, text string) {
 // defaultText returns the text of a managed policy that is in force.
 func (s *Service) defaultText(arn string) (string, bool) {
 	p, err := s.policy(&arn)
-	if err != nil {
+	if err != nil || p.Adopted && p.Default == "v1" {
 		return "", false
 	}
 	for _, v := range p.Versions {

@@ -28,6 +28,7 @@ type policy struct {
 	Versions    []policyVersion
 	Default     string // ID of a version
 	Next        int    // number of the next version
+	Adopted     bool   `json:",omitempty"` // a file names it: nobody has said yet what it allows
 }
 
 type policyVersion struct {
@@ -256,7 +257,9 @@ func (s *Service) AdoptPolicy(arn, doc string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.policies.Insert(arn, s.newPolicy(arn, doc))
+	p := s.newPolicy(arn, doc)
+	p.Adopted = true
+	_, err := s.policies.Insert(arn, p)
 	return err
 }
 
