@@ -1,0 +1,301 @@
+//go:build linux
+
+package permissions
+
+import (
+	"context"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/efs"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/fsx"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+
+	"pcluster/internal/facts"
+	"pcluster/internal/facts/live"
+	"pcluster/internal/fleet"
+	"pcluster/internal/sandbox"
+)
+
+// TestEveryCallIsMade: every AWS operation that our programs call is called in tests
+// against a region, which checks requests by AWS's own API models (required members,
+// types, patterns, enums) and refuses what they forbid. Calls are found in the sources.
+func TestEveryCallIsMade(t *testing.T) {
+	made := map[string]string{}
+	for _, n := range readNeeds(t) {
+		made[n.Operation] = "the life of a cluster"
+	}
+	for op := range askEverything(t) {
+		made[op] = "the facts, asked of a region"
+	}
+	for op, where := range elsewhere {
+		if _, twice := made[op]; twice {
+			t.Errorf("%s is listed as made in %s, and is made here", op, where)
+		}
+		file, name, _ := strings.Cut(where, " ")
+		text, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(file)))
+		if err != nil || !strings.Contains(string(text), name) {
+			t.Errorf("%s is listed as made in %s, which has no %q: %v", op, file, name, err)
+		}
+		made[op] = where
+	}
+	for op, why := range notServed {
+		made[op] = why
+	}
+	sites := callSites(t)
+	if len(sites) < 80 {
+		t.Fatalf("only %d operations are found in the sources", len(sites))
+	}
+	for op, file := range sites {
+		if made[op] == "" {
+			t.Errorf("%s calls %s, which no test makes", file, op)
+		}
+	}
+	for op := range elsewhere {
+		if sites[op] == "" {
+			t.Errorf("%s is listed, but nobody calls it", op)
+		}
+	}
+}
+
+// elsewhere are operations that other tests make: where, and what shows it.
+var elsewhere = map[string]string{
+	"autoscaling:CompleteLifecycleAction": "test/conformance/region/journeys/scaling.yaml CompleteLifecycleAction",
+	"ec2:CreateFleet":                     "test/e2e/torture_test.go ec2:CreateFleet",
+	"ec2:CreateTags":                      "test/e2e/image_test.go TestSeedImage",
+	"ec2:DeleteSnapshot":                  "test/e2e/image_test.go TestSeedImage",
+	"ec2:DeregisterImage":                 "test/e2e/image_test.go TestSeedImage",
+	"ec2:DescribeImageAttribute":          "test/e2e/image_test.go TestSeedImage",
+	"ec2:DescribeRouteTables":             "test/conformance/region/journeys/vpc.yaml DescribeRouteTables",
+	"ec2:DescribeVpcs":                    "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
+	"efs:DescribeMountTargets":            "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
+	"elbv2:DescribeLoadBalancers":         "test/conformance/region/journeys/scaling.yaml DescribeLoadBalancers",
+	"elbv2:DescribeTargetGroups":          "test/conformance/region/journeys/pages.yaml DescribeTargetGroups",
+	"elbv2:DescribeTargetHealth":          "test/conformance/region/journeys/scaling.yaml DescribeTargetHealth",
+	"imagebuilder:GetComponent":           "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
+	"imagebuilder:ListComponents":         "test/conformance/region/journeys/imagebuilder.yaml ListComponents",
+}
+
+// notServed are operations of services that the region does not have: what the SDK
+// sends is as its own model says, and nothing has checked the values.
+var notServed = map[string]string{
+	"batch:CreateComputeEnvironment":       "asked for its refusal, which lists instance types",
+	"kms:DescribeKey":                      "whether a key exists",
+	"resourcegroups:GetGroupConfiguration": "groups of capacity reservations",
+	"resourcegroups:ListGroupResources":    "groups of capacity reservations",
+}
+
+// modelNames are services whose packages have another name than their API's model here.
+var modelNames = map[string]string{"cloudwatchlogs": "logs", "elasticloadbalancingv2": "elbv2"}
+
+// callSites returns the operations that our programs call, each with a file that does.
+func callSites(t *testing.T) map[string]string {
+	t.Helper()
+	const sdk = "github.com/aws/aws-sdk-go-v2/service/"
+	found := map[string]string{}
+	internal := filepath.Join("..", "..", "internal")
+	err := filepath.WalkDir(internal, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == "sandbox" && filepath.Dir(path) == internal:
+			return filepath.SkipDir // the other side
+		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		services := map[string]string{} // by the name in the file
+		for _, i := range f.Imports {
+			full, _ := strconv.Unquote(i.Path.Value)
+			service, ok := strings.CutPrefix(full, sdk)
+			if !ok || strings.Contains(service, "/") {
+				continue
+			}
+			name := service
+			if i.Name != nil {
+				name = i.Name.Name
+			}
+			services[name] = service
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			typ := lit.Type
+			if list, ok := typ.(*ast.ArrayType); ok {
+				typ = list.Elt
+			}
+			sel, ok := typ.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, _ := sel.X.(*ast.Ident)
+			op, isInput := strings.CutSuffix(sel.Sel.Name, "Input")
+			if pkg == nil || !isInput || services[pkg.Name] == "" || services[pkg.Name] == "s3" {
+				return true // S3 has no model here; its journeys are in test/conformance
+			}
+			service := services[pkg.Name]
+			if other := modelNames[service]; other != "" {
+				service = other
+			}
+			found[service+":"+op] = path
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// askEverything asks a region for every fact that rules can need, about things that
+// mostly don't exist, and returns which operations were answered, or refused for what
+// they ask rather than for how.
+func askEverything(t *testing.T) map[string]bool {
+	t.Helper()
+	region, err := sandbox.OpenLight(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := region.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var mu sync.Mutex
+	answered := map[string]bool{}
+	key, secret := region.Credentials()
+	cfg := aws.Config{
+		Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), RetryMaxAttempts: 1,
+		APIOptions: []func(*middleware.Stack) error{func(s *middleware.Stack) error {
+			return s.Initialize.Add(middleware.InitializeMiddlewareFunc("record", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				out, meta, err := next.HandleInitialize(ctx, in)
+				service := serviceName(awsmiddleware.GetServiceID(ctx))
+				op := service + ":" + awsmiddleware.GetOperationName(ctx)
+				var api smithy.APIError
+				if err == nil || errors.As(err, &api) && !slices.Contains(malformed, api.ErrorCode()) {
+					mu.Lock()
+					defer mu.Unlock()
+					answered[op] = true
+				} else {
+					t.Logf("%s: %v", op, err)
+				}
+				return out, meta, err
+			}), middleware.After)
+		}},
+	}
+	source := reflect.ValueOf(live.New(cfg))
+	methods := reflect.TypeFor[facts.Source]()
+	for i := range methods.NumMethod() {
+		name := methods.Method(i).Name
+		m := source.MethodByName(name)
+		args := []reflect.Value{reflect.ValueOf(t.Context())}
+		for k := 1; k < m.Type().NumIn(); k++ {
+			args = append(args, plausible(name, m.Type().In(k)))
+		}
+		m.Call(args) // what it answers about nothing is not the question
+	}
+	launcher := &fleet.EC2{API: ec2.NewFromConfig(cfg), Cluster: "none"}
+	_, _ = launcher.Health(t.Context())
+	_, _ = launcher.Console(t.Context(), "i-0123456789abcdef0")
+	// What these ask has no variants: as our programs do it.
+	api := ec2.NewFromConfig(cfg)
+	vpc, err := api.CreateVpc(t.Context(), &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = api.ModifyVpcAttribute(t.Context(), &ec2.ModifyVpcAttributeInput{VpcId: vpc.Vpc.VpcId, EnableDnsHostnames: &types.AttributeBooleanValue{Value: aws.Bool(true)}})
+	_, _ = api.DescribeRegions(t.Context(), &ec2.DescribeRegionsInput{})
+	_, _ = api.DescribeInternetGateways(t.Context(), &ec2.DescribeInternetGatewaysInput{Filters: []types.Filter{{Name: aws.String("attachment.vpc-id"), Values: []string{*vpc.Vpc.VpcId}}}})
+	_, _ = efs.NewFromConfig(cfg).DescribeMountTargetSecurityGroups(t.Context(), &efs.DescribeMountTargetSecurityGroupsInput{MountTargetId: aws.String("fsmt-0123456789abcdef0")})
+	_, _ = fsx.NewFromConfig(cfg).DescribeStorageVirtualMachines(t.Context(), &fsx.DescribeStorageVirtualMachinesInput{StorageVirtualMachineIds: []string{"svm-0123456789abcdef0"}})
+	_, _ = cloudwatchlogs.NewFromConfig(cfg).CancelExportTask(t.Context(), &cloudwatchlogs.CancelExportTaskInput{TaskId: aws.String("none")})
+	_, _ = ssm.NewFromConfig(cfg).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/none"), WithDecryption: aws.Bool(true)})
+	_, _ = elasticloadbalancingv2.NewFromConfig(cfg).DescribeTags(t.Context(), &elasticloadbalancingv2.DescribeTagsInput{
+		ResourceArns: []string{"arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/net/none/0123456789abcdef"},
+	})
+	_, _ = sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	return answered
+}
+
+// malformed are refusals of the way in which something is asked.
+var malformed = []string{"ValidationException", "ValidationError", "InvalidParameterValue", "MissingParameter", "UnknownOperationException", "InvalidAction", "UnknownService", "SerializationException"}
+
+func serviceName(id string) string {
+	name := strings.ToLower(strings.ReplaceAll(id, " ", ""))
+	if other := modelNames[name]; other != "" {
+		return other
+	}
+	return name
+}
+
+// plausible returns an argument of a fact: an ID or ARN that nothing has.
+func plausible(method string, typ reflect.Type) reflect.Value {
+	ids := map[string]string{
+		"Subnet": "subnet-0123456789abcdef0", "VPC": "vpc-0123456789abcdef0", "SecurityGroup": "sg-0123456789abcdef0", "InternetFacing": "subnet-0123456789abcdef0",
+		"Address": "203.0.113.5", "KeyPair": "none", "Image": "ami-0123456789abcdef0", "BuilderImage": "arn:aws:imagebuilder:us-east-1:111122223333:image/none/1.0.0/1",
+		"BuiltImage": "none", "PlacementGroup": "none", "LaunchTemplate": "lt-0123456789abcdef0", "Reservation": "cr-0123456789abcdef0",
+		"ReservationGroup": "arn:aws:resource-groups:us-east-1:111122223333:group/none", "NetworkInterface": "eni-0123456789abcdef0", "Volume": "vol-0123456789abcdef0",
+		"VolumeSnapshot": "snap-0123456789abcdef0", "EFS": "fs-0123456789abcdef0", "FSx": "fs-0123456789abcdef0", "FSxVolume": "fsvol-0123456789abcdef0",
+		"FileCache": "fc-0123456789abcdef0", "FSxBackup": "backup-0123456789abcdef0", "Key": "arn:aws:kms:us-east-1:111122223333:key/00000000-0000-0000-0000-000000000000",
+		"Policy": "arn:aws:iam::111122223333:policy/none", "Secret": "arn:aws:secretsmanager:us-east-1:111122223333:secret:none-AbCdEf", "Zones": "c5.large",
+	}
+	v := reflect.New(typ).Elem()
+	switch typ.Kind() {
+	case reflect.String:
+		id := ids[method]
+		if id == "" {
+			id = "none"
+		}
+		v.SetString(id)
+	case reflect.Slice:
+		if typ.Elem().Kind() == reflect.String {
+			v.Set(reflect.ValueOf([]string{"c5.large"}).Convert(typ))
+		}
+	case reflect.Int:
+		v.SetInt(1)
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			f := v.Field(i)
+			name := typ.Field(i).Name
+			switch {
+			case !f.CanSet():
+			case f.Kind() == reflect.String && strings.Contains(name, "Type"):
+				f.SetString("c5.large")
+			case f.Kind() == reflect.String && strings.Contains(name, "Image"):
+				f.SetString("ami-0123456789abcdef0")
+			case f.Kind() == reflect.String && strings.Contains(name, "Subnet"):
+				f.SetString("subnet-0123456789abcdef0")
+			case f.Kind() == reflect.String && strings.Contains(name, "Arch"):
+				f.SetString("x86_64")
+			}
+		}
+	}
+	return v
+}
