@@ -146,6 +146,7 @@ func TestNodesThatWereNotUpInTimeLoseNoTime(t *testing.T) {
 	s.step(Observed{ResumeFailed: []string{"q-dy-a-1"}})
 	s.expect("terminated", s.do.Terminate, []string{"i-qdya1"})
 	s.expect("failures", s.mem.Failures["q/a"], 1)
+	s.expect("jobs that start again", s.do.Restart, []Restart{{Jobs: []string{"7"}, After: restartElsewhere}})
 }
 
 func TestManySmallJobsTakeFewRequests(t *testing.T) {

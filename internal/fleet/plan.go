@@ -341,6 +341,7 @@ func (p *planner) resumeFailed(nodes []string) {
 		a, launched := p.mem.Assigned[node]
 		p.recordNode(record.ResumeTimeout, node, a.Instance, "")
 		if launched {
+			jobs = append(jobs, a.Jobs...)
 			p.countTimeout(a, "it was not up in time")
 		}
 		p.suspend(node)
