@@ -178,6 +178,12 @@ func (c *torture) interrupted(t *testing.T) {
 func (c *torture) daemonsKilled(t *testing.T) {
 	job, instance := c.runsOn(t, "-p work --exclusive")
 	c.submit(t, "COMPLETED", "-p work -N 4 --exclusive", "srun hostname")
+	// Slurm writes its state every few seconds: a job that it was told of since is
+	// forgotten by a kill, which nobody outside can help.
+	c.head(t, "touch /tmp/submitted")
+	eventually(t, time.Minute, "slurmctld has written its state", func() bool {
+		return c.ssh(t, "sudo find /var/spool/slurm.state/job_state -newer /tmp/submitted | grep -q .").code == 0
+	})
 	for range 3 {
 		c.head(t, "sudo systemctl kill -s KILL clustermgtd slurmctld")
 		time.Sleep(3 * time.Second) // each has begun to work again
