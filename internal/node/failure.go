@@ -10,8 +10,11 @@ import (
 	"pcluster/internal/node/steps"
 )
 
-// A failureEvent is one line of JSON about a node that did not come up. CloudWatch's
-// metric filters count them.
+// eventTime is how events write the time.
+const eventTime = "2006-01-02T15:04:05.000-07:00"
+
+// A failureEvent is one line of JSON about a node that did not come up, or whose GPUs
+// are broken. CloudWatch's metric filters count them.
 type failureEvent struct {
 	Time        string       `json:"datetime"`
 	Version     int          `json:"version"`
@@ -47,7 +50,7 @@ type stepFailure struct {
 // failureEvent returns the event of a failed boot.
 func (n *node) failureEvent(told *spec.Node, err error) []byte {
 	e := failureEvent{
-		Time: time.Now().Format("2006-01-02T15:04:05.000-07:00"), ClusterName: told.ClusterName, Scheduler: told.Scheduler,
+		Time: time.Now().Format(eventTime), ClusterName: told.ClusterName, Scheduler: told.Scheduler,
 		NodeRole: told.NodeType, Level: "ERROR", InstanceID: n.instanceID(), Message: err.Error(),
 	}
 	if told.NodeType == spec.Compute && n.self != nil {

@@ -28,9 +28,17 @@ func (n *node) headSteps() []steps.Step {
 	var mu sync.Mutex // of n.storage, which is filled in parallel
 
 	list := []steps.Step{
-		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, append(everywhereUnits(), headUnits()...)) }},
+		{Name: "units", Do: func(ctx context.Context) error {
+			return n.installUnits(ctx, slices.Concat(everywhereUnits(), interactiveUnits(), headUnits()))
+		}},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
 		{Name: "users", Do: n.ensureUsers},
+		{Name: "metadata access", After: []string{"users"}, Do: func(ctx context.Context) error {
+			if !c.HeadNode.Imds.Secured {
+				return n.installMetadataScript()
+			}
+			return n.protectMetadata(ctx, string(rootUser), string(adminUser), n.spec.ClusterUser)
+		}},
 		{Name: "names", Do: func(ctx context.Context) error {
 			if err := n.searchDomain(ctx, n.spec.DNSDomain); err != nil {
 				return err
@@ -94,7 +102,7 @@ func (n *node) headSteps() []steps.Step {
 		steps.Step{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
 	)
 
-	controller := []string{"slurm configuration", "munge", "units", "names", "OnNodeStart"}
+	controller := []string{"slurm configuration", "munge", "units", "names", "metadata access", "OnNodeStart"}
 	if c.Scheduling.SlurmSettings.Database != nil {
 		list = append(list, steps.Step{Name: "accounting", After: slices.Clone(controller), Do: func(ctx context.Context) error {
 			return n.startDatabaseDaemon(ctx, n.slurm, n.spec.ClusterName, "slurm", n.spec.ClusterUser)

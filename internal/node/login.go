@@ -14,9 +14,14 @@ import (
 // without a name of its own.
 func (n *node) loginSteps() []steps.Step {
 	return []steps.Step{
-		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, everywhereUnits()) }},
+		{Name: "units", Do: func(ctx context.Context) error {
+			return n.installUnits(ctx, append(everywhereUnits(), interactiveUnits()...))
+		}},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
 		{Name: "users", Do: n.ensureUsers},
+		{Name: "metadata access", After: []string{"users"}, Do: func(ctx context.Context) error {
+			return n.protectMetadata(ctx, string(rootUser), string(adminUser), n.spec.ClusterUser)
+		}},
 		{Name: "names", Do: func(ctx context.Context) error {
 			if err := n.sshClient(n.self.VPCBlocks); err != nil {
 				return err
@@ -47,7 +52,7 @@ func (n *node) loginSteps() []steps.Step {
 			}
 			return n.actions(ctx, actions.OnNodeConfigured, p.CustomActions.OnNodeConfigured)
 		}},
-		{Name: "record", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {
+		{Name: "record", After: []string{"OnNodeConfigured", "metadata access"}, Do: func(ctx context.Context) error {
 			return recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID)
 		}},
 		{Name: "in service", After: []string{"record"}, Do: func(ctx context.Context) error {

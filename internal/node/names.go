@@ -39,7 +39,7 @@ func (h *Host) takeName(n *spec.Node, self *Identity, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.write(pluginDir+"/slurm_node_spec.json", 0o644, rootUser, data); err != nil {
+	if err := h.write(nodeSpecFile, 0o644, rootUser, data); err != nil {
 		return err
 	}
 	if n.UsePrivateHostname == "true" {
@@ -65,6 +65,8 @@ func kindOf(name string) string {
 	}
 	return "dynamic"
 }
+
+const nodeSpecFile = pluginDir + "/slurm_node_spec.json"
 
 // A nodeSpec is slurm_node_spec.json.
 type nodeSpec struct {

@@ -266,9 +266,9 @@ func TestSlurmConfigurationKeepsWhatUsersChanged(t *testing.T) {
 	if got := get(t, h, slurm.ConfDir+"/slurm_parallelcluster.conf"); got == "mine\n" {
 		t.Error("slurm_parallelcluster.conf was not written again")
 	}
-	for _, kind := range []string{"prolog.d", "epilog.d"} {
-		if target, err := os.Readlink(h.path(slurm.ConfDir + "/scripts/" + kind + "/90_pcluster_noop")); err != nil || !h.exists(target) {
-			t.Errorf("%s: %s, %v", kind, target, err)
+	for _, script := range []string{"prolog.d/90_pcluster_health_check_manager", "epilog.d/90_pcluster_noop"} {
+		if target, err := os.Readlink(h.path(slurm.ConfDir + "/scripts/" + script)); err != nil || !h.exists(target) {
+			t.Errorf("%s: %s, %v", script, target, err)
 		}
 	}
 }

@@ -23,13 +23,15 @@ const usage = `usage: pcluster-node COMMAND
   computemgtd               tell the head node how this one is (compute nodes)
   logs                      ship this node's logs to CloudWatch
   why job ID, why node NAME what keeps a job or a node (head node)
+  imds-access OPTION        say who reaches the instance metadata service (head and login nodes)
   update-database-password  take the accounting database's password from its secret
   component DIR             run the components of an image build (build and test machines)
   version                   print the version
 
-Programs that slurmctld runs, on the head node:
+Programs that Slurm runs: slurmctld on the head node, slurmd before a job
 
   resume NODES, suspend NODES, resume-failed NODES, prolog-slurmctld
+  health-check
 `
 
 // Run is the command line of pcluster-node. It returns the exit status. Called by the
@@ -68,6 +70,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(runLogs(ctx, h), stderr)
 	case "update-database-password":
 		return status(updateDatabasePassword(ctx, h), stderr)
+	case "health-check":
+		return healthCheck(ctx, h, os.Getenv, stderr)
+	case "imds-access":
+		return status(metadataAccess(ctx, h, rest), stderr)
 	case "component":
 		if len(rest) != 1 {
 			fmt.Fprint(stderr, usage)

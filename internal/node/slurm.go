@@ -110,15 +110,21 @@ func (h *Host) configureSlurm(c *config.Cluster, f slurm.Facts) error {
 // jobScripts makes the directories whose programs run around every job. Slurm wants
 // to find a program in each, and users add theirs.
 func (h *Host) jobScripts() error {
-	for _, kind := range []string{"prolog.d", "epilog.d"} {
-		script := slurm.ConfDir + "/pcluster/.slurm_plugin/scripts/" + kind + "/90_pcluster_noop"
-		if err := h.write(script, 0o755, rootUser, []byte("#!/bin/sh\n# Slurm complains about an empty directory.\nexit 0\n")); err != nil {
+	for _, s := range []struct{ kind, name, content string }{
+		// Nodes without GPUs, most of them, don't pay for the check's start. Slurm gives
+		// prologs no PATH.
+		{"prolog.d", healthCheckName, "#!/bin/sh\n[ -e /dev/nvidiactl ] || exit 0\n" +
+			"export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexec " + Program + " health-check\n"},
+		{"epilog.d", "90_pcluster_noop", "#!/bin/sh\n# Slurm complains about an empty directory.\nexit 0\n"},
+	} {
+		script := slurm.ConfDir + "/pcluster/.slurm_plugin/scripts/" + s.kind + "/" + s.name
+		if err := h.write(script, 0o755, rootUser, []byte(s.content)); err != nil {
 			return err
 		}
-		if err := h.dir(slurm.ConfDir+"/scripts/"+kind, 0o755, rootUser); err != nil {
+		if err := h.dir(slurm.ConfDir+"/scripts/"+s.kind, 0o755, rootUser); err != nil {
 			return err
 		}
-		if err := h.link(script, slurm.ConfDir+"/scripts/"+kind+"/90_pcluster_noop"); err != nil {
+		if err := h.link(script, slurm.ConfDir+"/scripts/"+s.kind+"/"+s.name); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	unitSlurmd    = "slurmd.service"
 	unitSlurmdbd  = "slurmdbd.service"
 	unitMunge     = "munge.service"
+	unitMetadata  = "parallelcluster-iptables.service"
 )
 
 // A unit is a service of systemd.
@@ -64,6 +65,14 @@ func everywhereUnits() []unit {
 	}, {
 		name: unitLogs, description: "Ship the cluster's logs to CloudWatch", after: "network-online.target",
 		command: Program + " logs", options: []string{"Restart=always", "RestartSec=5", "Nice=10"},
+	}}
+}
+
+// interactiveUnits run on nodes that users log in to.
+func interactiveUnits() []unit {
+	return []unit{{
+		name: unitMetadata, description: "Keep users from the instance metadata service", after: "local-fs.target",
+		condition: metadataRules, command: Program + " imds-access --restore", options: []string{"Type=oneshot", "RemainAfterExit=yes"},
 	}}
 }
 

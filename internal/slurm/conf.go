@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"pcluster/internal/config"
 )
@@ -167,7 +168,7 @@ func mainConf(c *config.Cluster, f Facts) []byte {
 	b.set("PrologSlurmctld", ProgramDir+"/slurm_prolog_slurmctld")
 	b.line("")
 	b.comment("Limits of time, in seconds")
-	b.set("BatchStartTimeout", 180)
+	b.set("BatchStartTimeout", batchStartTimeout(c))
 	b.set("SlurmctldTimeout", 300)
 	b.set("SlurmdTimeout", 180)
 	b.set("InactiveLimit", 0)
@@ -208,6 +209,23 @@ func treeWidth(c *config.Cluster, f Facts) int {
 		return 65533
 	}
 	return 30
+}
+
+// GpuCheckTimeout ends a check of GPUs that hangs. ParallelCluster's limit.
+const GpuCheckTimeout = 10 * time.Minute
+
+// batchStartTimeout is how many seconds slurmctld gives a batch job to begin on its
+// node. The prolog is part of that, and so is the check of GPUs.
+func batchStartTimeout(c *config.Cluster) int {
+	const usual = 180
+	for _, q := range c.Scheduling.SlurmQueues {
+		for _, r := range q.ComputeResources {
+			if q.GpuCheckOf(&r) {
+				return usual + int(GpuCheckTimeout.Seconds())
+			}
+		}
+	}
+	return usual
 }
 
 func taskPlugin(image Capabilities) string {

@@ -231,3 +231,25 @@ func TestEveryKeyOfTheMainFileIsSetOnce(t *testing.T) {
 		seen[key] = true
 	}
 }
+
+func TestSlurmctldWaitsForTheCheckOfGPUs(t *testing.T) {
+	yes, no := true, false
+	for _, tt := range []struct {
+		name            string
+		queue, resource *bool
+		want            int
+	}{
+		{"no check", nil, nil, 180},
+		{"the queue's", &yes, nil, 780},
+		{"the compute resource's", &no, &yes, 780},
+		{"turned off for its only compute resource", &yes, &no, 180},
+	} {
+		c := new(config.Cluster)
+		q := config.SlurmQueue{ComputeResources: []config.ComputeResource{{}}}
+		q.HealthChecks.Gpu.Enabled, q.ComputeResources[0].HealthChecks.Gpu.Enabled = tt.queue, tt.resource
+		c.Scheduling.SlurmQueues = []config.SlurmQueue{q}
+		if got := batchStartTimeout(c); got != tt.want {
+			t.Errorf("%s: %d s, want %d", tt.name, got, tt.want)
+		}
+	}
+}

@@ -63,6 +63,8 @@ func TestSmallCluster(t *testing.T) {
 			}
 		}},
 		{"static node is up, shared volume is on both", staticNode},
+		{"users don't reach the head node's credentials", guardedCredentials},
+		{"a broken GPU drains the node before the job", brokenGPU},
 		{"a job runs on a cold node, which goes away when idle", coldJob},
 		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
 		{"a machine killed under a job: requeued, node replaced", killedMachine},
@@ -218,6 +220,33 @@ func coldJob(t *testing.T, c *cluster) {
 	eventually(t, 100*time.Second, "idle node terminated", func() bool { return len(c.computeInstances(t)) == 1 })
 }
 
+// brokenGPU gives the static node programs with the names of NVIDIA's, of which the
+// diagnosis fails: the machines here have no GPUs. The instance that replaces it has
+// none, and runs the job.
+func brokenGPU(t *testing.T, c *cluster) {
+	before := c.computeInstances(t)
+	c.head(t, `srun -p work -w work-st-small-1 sudo sh -c '
+for tool in nvidia-smi nv-hostengine dcgmi; do
+	printf "#!/bin/sh\n[ $tool != nvidia-smi ] || echo Tesla T4\n[ $tool != dcgmi ] || { echo bad memory on GPU 0; exit 3; }\n" > /usr/local/bin/$tool
+	chmod +x /usr/local/bin/$tool
+done
+touch /dev/nvidiactl'`)
+	const job = "srun -p work -w work-st-small-1 sh -c 'ls /dev/nvidiactl; hostname'"
+	if out := c.ssh(t, job); out.code == 0 || !strings.Contains(out.stderr, "prolog failed") {
+		t.Errorf("on broken GPUs: exit status %d\n%s%s", out.code, out.stdout, out.stderr)
+	}
+	eventually(t, 60*time.Second, "another instance runs jobs", func() bool {
+		out := c.ssh(t, "timeout 30 "+job)
+		return out.code == 0 && strings.TrimSpace(out.stdout) == "work-st-small-1"
+	})
+	if after := c.computeInstances(t); len(after) != 1 || after[0] == before[0] {
+		t.Errorf("instances %v, before %v: the broken one was not replaced", after, before)
+	}
+	if why := c.head(t, "pcluster-why node work-st-small-1"); !strings.Contains(why, "Prolog error") {
+		t.Errorf("why does not tell of the prolog:\n%s", why)
+	}
+}
+
 // jobState asks slurmctld, which remembers jobs for minutes: the cluster has no
 // accounting.
 func (c *cluster) jobState(t *testing.T, id string) string {
@@ -333,4 +362,15 @@ func downAndUp(t *testing.T, c *cluster) {
 		out := c.ssh(t, "timeout 60 srun -p work -w work-st-small-1 hostname")
 		return out.code == 0 && strings.TrimSpace(out.stdout) == "work-st-small-1"
 	})
+	guardedCredentials(t, c)
+}
+
+// guardedCredentials asks the metadata service for a token as different users.
+func guardedCredentials(t *testing.T, c *cluster) {
+	const ask = "curl -s -m 5 -o /dev/null -w %{http_code} -X PUT -H X-aws-ec2-metadata-token-ttl-seconds:60 http://169.254.169.254/latest/api/token"
+	for user, want := range map[string]string{"root": "200", "pcluster-admin": "200", "ubuntu": "200", "slurm": "000", "nobody": "000"} {
+		if got := c.head(t, "sudo -u "+user+" "+ask+" || true"); got != want {
+			t.Errorf("the metadata service answers %s with %s, want %s", user, got, want)
+		}
+	}
 }

@@ -26,7 +26,7 @@ var included = []string{
 	// A machine that boots, and that people can log in to.
 	"systemd", "systemd-sysv", "dbus", "libpam-systemd", "libnss-myhostname", "udev", "kmod",
 	"openssh-server", "openssh-client", "sudo", "cron", "logrotate", "locales", "tzdata", "bash-completion",
-	"procps", "psmisc", "lsof", "iproute2", "iputils-ping", "netbase", "netcat-openbsd", "dnsutils", "hostname",
+	"procps", "psmisc", "lsof", "iproute2", "iptables", "iputils-ping", "netbase", "netcat-openbsd", "dnsutils", "hostname",
 	"e2fsprogs", "xfsprogs", "fdisk", "parted", "fuse3", "acl", "rsync", "file", "less", "vim-tiny", "nano", "htop",
 	"perl", "dos2unix", "bzip2", "xz-utils", "zstd", "zip", "unzip", "git", "strace",
 	// An EC2 image.
