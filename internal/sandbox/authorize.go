@@ -15,8 +15,16 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awscfn "github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/efs"
+	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/aws/aws-sdk-go-v2/service/fsx"
+	fsxtypes "github.com/aws/aws-sdk-go-v2/service/fsx/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"pcluster/internal/sandbox/access"
@@ -123,14 +131,41 @@ type world struct{ r *Region }
 
 func (w world) Tags(arn string) map[string]string {
 	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 || parts[2] != "ec2" {
+	if len(parts) < 6 || strings.HasSuffix(arn, "*") {
 		return nil
 	}
 	_, id, _ := strings.Cut(parts[5], "/")
-	if id == "*" {
-		return nil
+	ctx := context.Background()
+	switch parts[2] {
+	case "ec2":
+		return w.r.ec2.TagsOf(id)
+	case "cloudformation":
+		if out, err := w.r.cfn.DescribeStacks(ctx, &awscfn.DescribeStacksInput{StackName: &arn}); err == nil && len(out.Stacks) > 0 {
+			return tagMap(out.Stacks[0].Tags, func(t cfntypes.Tag) (k, v *string) { return t.Key, t.Value })
+		}
+	case "elasticfilesystem":
+		if out, err := w.r.efs.ListTagsForResource(ctx, &efs.ListTagsForResourceInput{ResourceId: &id}); err == nil {
+			return tagMap(out.Tags, func(t efstypes.Tag) (k, v *string) { return t.Key, t.Value })
+		}
+	case "fsx":
+		if out, err := w.r.fsx.ListTagsForResource(ctx, &fsx.ListTagsForResourceInput{ResourceARN: &arn}); err == nil {
+			return tagMap(out.Tags, func(t fsxtypes.Tag) (k, v *string) { return t.Key, t.Value })
+		}
+	case "elasticloadbalancing":
+		if out, err := w.r.elb.DescribeTags(ctx, &elb.DescribeTagsInput{ResourceArns: []string{arn}}); err == nil && len(out.TagDescriptions) > 0 {
+			return tagMap(out.TagDescriptions[0].Tags, func(t elbtypes.Tag) (k, v *string) { return t.Key, t.Value })
+		}
 	}
-	return w.r.ec2.TagsOf(id)
+	return nil
+}
+
+func tagMap[T any](tags []T, of func(T) (k, v *string)) map[string]string {
+	out := map[string]string{}
+	for _, t := range tags {
+		k, v := of(t)
+		out[aws.ToString(k)] = aws.ToString(v)
+	}
+	return out
 }
 
 func (w world) Template(s *types.LaunchTemplateSpecification) (string, *types.ResponseLaunchTemplateData) {
@@ -155,6 +190,8 @@ func (w world) ProfileRole(nameOrARN string) string {
 	}
 	return arn
 }
+
+func (w world) Boundary(role string) string { return w.r.iam.BoundaryOf(role) }
 
 func (w world) ARN(kind, name string) string {
 	p := w.r.place()

@@ -84,6 +84,18 @@ func (l *Light) Credentials() (accessKeyID, secret string) { return l.r.iam.Root
 // SetClockAhead makes the clock that signatures are checked by differ from the clients'.
 func (l *Light) SetClockAhead(d time.Duration) { l.ahead.Store(int64(d)) }
 
+// Adopt makes what a file refers to, as `sandbox adopt` does.
+func (l *Light) Adopt(ctx context.Context, name string, file []byte) (Adoption, error) {
+	return l.r.adopt(ctx, name, file)
+}
+
+// Record writes down in a file what callers ask permission for from now on: a
+// [Permission] a line. It is called once, before anybody calls the region.
+func (l *Light) Record(file string) (err error) {
+	l.r.record, err = openRecorder(file)
+	return err
+}
+
 // Operations lists the names of the operations that the region answers, by the
 // names of the services' API models and s3.
 func (l *Light) Operations() (map[string][]string, error) {

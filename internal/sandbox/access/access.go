@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"pcluster/internal/sandbox/iam/policy"
@@ -26,6 +28,8 @@ type World interface {
 	Template(*ec2types.LaunchTemplateSpecification) (id string, data *ec2types.ResponseLaunchTemplateData)
 	// ProfileRole returns the ARN of the role in an instance profile.
 	ProfileRole(nameOrARN string) string
+	// Boundary returns the ARN of a role's permissions boundary; nothing without one.
+	Boundary(role string) string
 	// ARN returns the whole ARN of a resource that is known by a name: of a stack, a
 	// role, an instance profile, a secret. It returns a pattern if there is none.
 	ARN(kind, name string) string
@@ -229,10 +233,35 @@ func (a *asker) other() {
 	}
 	if action, ok := tagging[key]; ok && context["aws:tagkeys"] != nil {
 		for _, r := range slices.Clone(a.out) {
+			if key == "efs:CreateFileSystem" { // which has no resource, but its tags do
+				r.Resource = a.place.arn("elasticfilesystem", "file-system/*")
+			}
 			a.ask(action, r.Resource, context)
 		}
 	}
+	switch key {
+	case "cloudformation:DescribeStacks":
+		if a.text("StackName") == "" {
+			a.ask("cloudformation:ListStacks", "*", context)
+		}
+	case "autoscaling:CreateAutoScalingGroup":
+		a.launchGroup()
+	}
 	a.passRole(key)
+}
+
+// launchGroup asks for the launches of a new group, for which its maker needs
+// permission. (Amazon EC2 Auto Scaling User Guide: Control Amazon EC2 launch template
+// usage in Auto Scaling groups.)
+func (a *asker) launchGroup() {
+	in, ok := a.call.Input.(*autoscaling.CreateAutoScalingGroupInput)
+	if !ok || in.LaunchTemplate == nil {
+		return
+	}
+	t := in.LaunchTemplate
+	a.runInstances(&ec2.RunInstancesInput{LaunchTemplate: &ec2types.LaunchTemplateSpecification{
+		LaunchTemplateId: t.LaunchTemplateId, LaunchTemplateName: t.LaunchTemplateName, Version: t.Version,
+	}})
 }
 
 // tagging are the actions that calls with tags in them need besides.
@@ -292,7 +321,7 @@ func (a *asker) conditions() map[string][]string {
 			context["dynamodb:leadingkeys"] = keys
 		}
 	case "iam":
-		if boundary := a.text("PermissionsBoundary"); boundary != "" {
+		if boundary := a.boundary(); boundary != "" {
 			context["iam:permissionsboundary"] = []string{boundary}
 		}
 		if arn := a.text("PolicyArn"); arn != "" {
@@ -303,6 +332,19 @@ func (a *asker) conditions() map[string][]string {
 		}
 	}
 	return context
+}
+
+// boundary is the permissions boundary that a call gives, or that the role has whose
+// permissions it changes.
+func (a *asker) boundary() string {
+	if arn := a.text("PermissionsBoundary"); arn != "" {
+		return arn
+	}
+	switch a.call.Operation {
+	case "PutRolePolicy", "AttachRolePolicy", "DetachRolePolicy", "DeleteRolePolicy", "DeleteRolePermissionsBoundary", "DeleteRole", "GetRole":
+		return a.world.Boundary(a.text("RoleName"))
+	}
+	return ""
 }
 
 func tagConditions(context map[string][]string, tags map[string]string) {

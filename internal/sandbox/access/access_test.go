@@ -8,12 +8,17 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	scaling "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/efs"
+	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -39,6 +44,12 @@ func (testWorld) Template(*types.LaunchTemplateSpecification) (string, *types.Re
 }
 
 func (testWorld) ProfileRole(string) string { return "arn:aws:iam::1:role/r" }
+func (testWorld) Boundary(role string) string {
+	if role == "bound" {
+		return "arn:aws:iam::1:policy/fence"
+	}
+	return ""
+}
 func (testWorld) ARN(kind, name string) string {
 	return "arn:aws:x:r:1:" + kind + "/" + name
 }
@@ -77,12 +88,21 @@ func TestCallsAskForWhatTheyTouch(t *testing.T) {
 		"item":    {Call{"dynamodb", "GetItem", &dynamodb.GetItemInput{TableName: aws.String("t")}}, []string{"dynamodb:GetItem arn:aws:dynamodb:r:1:table/t"}},
 		"items":   {Call{"dynamodb", "BatchWriteItem", &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddb.WriteRequest{"t": nil}}}, []string{"dynamodb:BatchWriteItem arn:aws:dynamodb:r:1:table/t"}},
 		"stack":   {Call{"cloudformation", "DescribeStacks", &cloudformation.DescribeStacksInput{StackName: aws.String("s")}}, []string{"cloudformation:DescribeStacks arn:aws:x:r:1:stack/s"}},
-		"stacks":  {Call{"cloudformation", "DescribeStacks", &cloudformation.DescribeStacksInput{}}, []string{"cloudformation:DescribeStacks *"}},
+		"stacks":  {Call{"cloudformation", "DescribeStacks", &cloudformation.DescribeStacksInput{}}, []string{"cloudformation:DescribeStacks *", "cloudformation:ListStacks *"}},
 		"logs":    {Call{"logs", "PutLogEvents", &cloudwatchlogs.PutLogEventsInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s")}}, []string{"logs:PutLogEvents arn:aws:logs:r:1:log-group:g:log-stream:s"}},
 		"records": {Call{"route53", "ChangeResourceRecordSets", &route53.ChangeResourceRecordSetsInput{HostedZoneId: aws.String("/hostedzone/Z1")}}, []string{"route53:ChangeResourceRecordSets arn:aws:route53:::hostedzone/Z1"}},
 		"function": {
 			Call{"lambda", "CreateFunction", &lambda.CreateFunctionInput{FunctionName: aws.String("f"), Role: aws.String("arn:aws:iam::1:role/f")}},
 			[]string{"lambda:CreateFunction arn:aws:lambda:r:1:function:f", "iam:PassRole arn:aws:iam::1:role/f"},
+		},
+		"nodes of a group": {
+			Call{"autoscaling", "CreateAutoScalingGroup", &autoscaling.CreateAutoScalingGroupInput{
+				AutoScalingGroupName: aws.String("g"), LaunchTemplate: &scaling.LaunchTemplateSpecification{LaunchTemplateName: aws.String("t")}}},
+			append([]string{"autoscaling:CreateAutoScalingGroup arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g"}, launched...),
+		},
+		"file system with tags": {
+			Call{"efs", "CreateFileSystem", &efs.CreateFileSystemInput{Tags: []efstypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}},
+			[]string{"elasticfilesystem:CreateFileSystem *", "elasticfilesystem:TagResource arn:aws:elasticfilesystem:r:1:file-system/*"},
 		},
 		"invoke": {Call{"lambda", "Invoke", &lambda.InvokeInput{FunctionName: aws.String("f")}}, []string{"lambda:InvokeFunction arn:aws:lambda:r:1:function:f"}},
 		"whoami": {Call{"sts", "GetCallerIdentity", &sts.GetCallerIdentityInput{}}, nil},
@@ -120,6 +140,7 @@ func TestConditionKeys(t *testing.T) {
 		{launch, "ec2:CreateTags", "ec2:createaction", "RunInstances"},
 		{launch, "ec2:CreateTags", "aws:requesttag/k", "v"},
 		{launch, "iam:PassRole", "iam:passedtoservice", "ec2.amazonaws.com"},
+		{Call{"iam", "PutRolePolicy", &iam.PutRolePolicyInput{RoleName: aws.String("bound")}}, "iam:PutRolePolicy", "iam:permissionsboundary", "arn:aws:iam::1:policy/fence"},
 		{put, "dynamodb:PutItem", "dynamodb:leadingkeys", "CLUSTER_CONFIG.i-1"},
 		{stack, "cloudformation:CreateStack", "aws:requestedregion", "r"},
 	} {

@@ -103,6 +103,13 @@ func (s *Service) RoleARN(name string) string {
 	return s.arn("role", r.Path, r.Name)
 }
 
+// BoundaryOf returns the ARN of a role's permissions boundary by the role's name, or
+// nothing.
+func (s *Service) BoundaryOf(role string) string {
+	r, _ := s.roles.Get(role)
+	return r.Boundary
+}
+
 // ProfileARN returns the ARN of an instance profile by its name, or nothing.
 func (s *Service) ProfileARN(name string) string {
 	p, ok := s.profiles.Get(name)
