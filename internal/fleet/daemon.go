@@ -47,6 +47,9 @@ type Cloud interface {
 type Registry interface {
 	Identify(context.Context, []Assignment) error
 	Publish(context.Context, []Assignment) error
+	// Recorded returns the instances by which nodes were identified last, as far as
+	// there are any.
+	Recorded(ctx context.Context, nodes []string) (map[string]string, error)
 }
 
 // A StatusStore holds the fleet's status; *StatusItem is one.
@@ -148,8 +151,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer func() { _ = release() }()
 	d.mem, err = d.state.load(d.Now())
 	if err != nil {
-		// Going on without a memory is safe: nodes keep the instances that have
-		// their addresses, all others are terminated in time.
+		// Going on without a memory is safe: nodes keep the instances that have their
+		// addresses, the table of names tells whose others were, and all are terminated
+		// in time.
 		d.Log.Error("memory of the fleet is lost", "error", err)
 		d.mem = NewMemory(d.Now())
 	}
@@ -213,7 +217,7 @@ func (d *Daemon) tell(ctx context.Context, observation func(*Observed)) {
 // decide is the only goroutine that has the memory. Observations that arrive together
 // are decided on together.
 func (d *Daemon) decide(ctx context.Context) {
-	d.step(ctx, Observed{Restarted: true})
+	d.step(ctx, Observed{Restarted: true, Recorded: d.recorded(ctx)})
 	for {
 		select {
 		case <-ctx.Done():

@@ -187,9 +187,11 @@ func (f *fakeCloud) launched() int {
 }
 
 type fakeRegistry struct {
-	mu    sync.Mutex
-	names map[string]string // instance to node
-	fails bool
+	mu     sync.Mutex
+	names  map[string]string // instance to node
+	table  map[string]string // node to its latest instance
+	fails  bool
+	silent int // times for which it does not answer what is recorded
 }
 
 func (f *fakeRegistry) Identify(_ context.Context, all []Assignment) error {
@@ -199,9 +201,24 @@ func (f *fakeRegistry) Identify(_ context.Context, all []Assignment) error {
 		return errors.New("the table is gone")
 	}
 	for _, a := range all {
-		f.names[a.Instance] = a.Node
+		f.names[a.Instance], f.table[a.Node] = a.Node, a.Instance
 	}
 	return nil
+}
+
+func (f *fakeRegistry) Recorded(_ context.Context, nodes []string) (map[string]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent--; f.silent >= 0 {
+		return nil, errors.New("no answer")
+	}
+	rows := make(map[string]string)
+	for _, node := range nodes {
+		if id, ok := f.table[node]; ok {
+			rows[node] = id
+		}
+	}
+	return rows, nil
 }
 
 func (f *fakeRegistry) Publish(context.Context, []Assignment) error { return nil }
@@ -244,7 +261,7 @@ func (b *syncBuffer) String() string {
 
 func newHouse(t *testing.T, capacity int) *house {
 	return &house{
-		t: t, dir: t.TempDir(), cloud: newFakeCloud(capacity), registry: &fakeRegistry{names: make(map[string]string)},
+		t: t, dir: t.TempDir(), cloud: newFakeCloud(capacity), registry: &fakeRegistry{names: make(map[string]string), table: make(map[string]string)},
 		slurm: newFakeSlurm("q-dy-a-1", "q-dy-a-2", "q-dy-a-3"),
 	}
 }

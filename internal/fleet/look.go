@@ -39,7 +39,7 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	p.giveUp(&todo)
 	p.update(slurm.NodeUpdate{Nodes: todo.on, State: slurm.StatePowerUp})
 	if ec2 != nil {
-		p.orphans(ec2)
+		p.orphans(view, ec2)
 	}
 	p.protect(view)
 }
@@ -86,7 +86,11 @@ func (p *planner) isTouched(node string, view *SlurmView) bool {
 
 // node decides about one node.
 func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View, todo *sorting) {
-	if p.isTouched(n.Name, view) || n.State.Has("MAINTENANCE", "MAINT") {
+	if p.isTouched(n.Name, view) {
+		return
+	}
+	p.adopt(n, ec2)
+	if n.State.Has("MAINTENANCE", "MAINT") {
 		return
 	}
 	if p.heed(n, todo) {
@@ -138,7 +142,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		}
 
 	case state.PoweringUp():
-		if !assigned && !p.adopt(n, ec2) {
+		if !assigned {
 			todo.unclaimed = append(todo.unclaimed, n.Name)
 			// With an address of its own it may be booting: EC2 is asked first.
 			todo.unsure[n.Name] = ec2 == nil && n.Addr != n.Name
@@ -200,37 +204,39 @@ func (p *planner) down(n *slurm.Node, key string, todo *sorting) {
 
 // up checks that a node in service has an instance.
 func (p *planner) up(n *slurm.Node, ec2 *EC2View, todo *sorting) {
-	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil || p.adopt(n, ec2) {
+	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil {
 		return
 	}
 	p.lose(n.Name, "no instance of the fleet has its address", todo)
 }
 
-// adopt finds the instance of a node that is not remembered to have one: the memory
-// was lost. It says whether there is one.
-func (p *planner) adopt(n *slurm.Node, ec2 *EC2View) bool {
-	if ec2 == nil {
-		return false
+// adopt finds the instance of a node that is not remembered to have one, although it
+// is not off: the memory was lost.
+func (p *planner) adopt(n *slurm.Node, ec2 *EC2View) {
+	if _, ok := p.mem.Assigned[n.Name]; ok || ec2 == nil || n.State.PoweredDown() || n.State.PoweringDown() && !n.State.Has("POWER_DOWN") {
+		return
 	}
 	i := p.findFree(ec2, n)
 	if i == nil {
-		return false
+		return
 	}
 	p.mem.Assigned[n.Name] = Assignment{
 		Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
-		Since: i.Launched, Named: true, Seen: true, Ready: n.State.Ready(),
+		Since: i.Launched, Named: true, Seen: true, Ready: !n.State.PoweringUp(),
 	}
 	p.logf("%s is %s, which was not remembered", n.Name, i.ID)
 	p.recordNode(record.Assigned, n.Name, i.ID, "it runs, and was not remembered")
-	return true
 }
 
 // findFree returns the live instance that a node must be, by its ID or else its
-// address, if it is no other node's.
+// address, if it is and was no other node's.
 func (p *planner) findFree(ec2 *EC2View, n *slurm.Node) *Instance {
 	if p.free == nil {
-		p.free = make(map[string]*Instance)
+		p.free, p.was = make(map[string]*Instance), make(map[string]string)
 		owner := p.owners()
+		for node, id := range p.mem.Recorded {
+			p.was[id] = node
+		}
 		for k := range ec2.Instances {
 			i := &ec2.Instances[k]
 			if _, ending := p.mem.Ending[i.ID]; i.Live() && !ending && owner[i.ID] == "" {
@@ -242,7 +248,7 @@ func (p *planner) findFree(ec2 *EC2View, n *slurm.Node) *Instance {
 	if n.InstanceID == "" {
 		i = p.free[n.Addr]
 	}
-	if i == nil || i.Addr == "" {
+	if i == nil || i.Addr == "" || p.was[i.ID] != "" && p.was[i.ID] != n.Name {
 		return nil
 	}
 	delete(p.free, i.ID)
@@ -412,9 +418,10 @@ const orphanGrace = 5 * time.Second
 
 // orphans terminates instances that have our tags and belong to no node. A memory that
 // has seen EC2 before they appeared would know whose they are. A new memory gives nodes
-// the time to be seen with their instances. Only our own clock counts.
-func (p *planner) orphans(view *EC2View) {
-	owned := p.owners()
+// the time to be seen with their instances, but those that are known to have none. Only
+// our own clock counts.
+func (p *planner) orphans(slurm *SlurmView, view *EC2View) {
+	owned, superseded := p.owners(), p.superseded(slurm)
 	for _, o := range p.mem.Outcomes {
 		for _, i := range o.Instances {
 			owned[i.ID] = o.Token
@@ -431,7 +438,7 @@ func (p *planner) orphans(view *EC2View) {
 			s = Stray{Since: view.At, Old: !p.mem.Looked}
 		}
 		patience := orphanGrace
-		if s.Old {
+		if s.Old && !superseded[i.ID] {
 			patience = p.policy.OrphanTimeout
 		}
 		if view.At.Sub(s.Since) < patience {
@@ -443,6 +450,7 @@ func (p *planner) orphans(view *EC2View) {
 		p.logf("terminate %s, which belongs to no node", i.ID)
 	}
 	p.mem.Strays, p.mem.Looked = strays, true
+	p.forgetRecorded(view)
 }
 
 // mayBeLaunching says whether an instance can be the fruit of a launch that has not

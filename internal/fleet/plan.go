@@ -28,6 +28,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 		p.mem.notAfter(now)
 		p.repeat()
 	}
+	p.recall(seen.Recorded)
 	p.takeOutcomes(seen.Outcomes)
 	p.naming(seen.Named, seen.NamingFailed, seen.NamedInPart)
 	p.setStatus(seen.Status)
@@ -62,6 +63,7 @@ type planner struct {
 
 	launching map[string]string    // node to the group that launches it
 	free      map[string]*Instance // of the look at EC2: nobody's, by ID and by address; made when it is needed
+	was       map[string]string    // instances that are recorded as nodes', together with free
 }
 
 func (p *planner) logf(format string, args ...any) {
@@ -169,6 +171,7 @@ func (p *planner) wants(node string) (code, message string, ok bool) {
 		// Slurm has powered the node down, and up again, without our knowing.
 		p.end(node, a)
 	}
+	p.supersede(node)
 	return "", "", true
 }
 

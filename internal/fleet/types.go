@@ -190,7 +190,12 @@ type Memory struct {
 	Paused    map[string]Pause      `json:"paused,omitempty"`
 	Failures  map[string]int        `json:"failures,omitempty"` // starts that failed, by queue/resource
 
-	Looked bool             `json:"looked,omitempty"` // EC2 was looked at since the memory is new
+	Looked bool `json:"looked,omitempty"` // EC2 was looked at since the memory is new
+	// Recalled: the table of names was read since the memory is new. What it said of
+	// instances that are no node's yet is in Recorded, by node.
+	Recalled bool              `json:"recalled,omitempty"`
+	Recorded map[string]string `json:"recorded,omitempty"`
+
 	Strays map[string]Stray `json:"strays,omitempty"` // instances that are nobody's, by ID
 
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
@@ -218,6 +223,7 @@ func (m Memory) clone() Memory {
 	m.Short = cloneMap(m.Short)
 	m.Paused = cloneMap(m.Paused)
 	m.Failures = cloneMap(m.Failures)
+	m.Recorded = cloneMap(m.Recorded)
 	m.Strays = cloneMap(m.Strays)
 	m.Unclaimed = cloneMap(m.Unclaimed)
 	m.Touched = cloneMap(m.Touched)
@@ -283,6 +289,9 @@ type Observed struct {
 	// Restarted: the process is new, and does not know which of the actions in
 	// its memory were carried out.
 	Restarted bool
+	// Recorded are the instances of nodes as the table of names has them, by node; nil:
+	// not asked. It is, if the memory is new.
+	Recorded map[string]string
 
 	Resumed      []Request
 	Suspended    []string // nodes

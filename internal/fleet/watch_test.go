@@ -96,6 +96,10 @@ func (q quietTable) BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInpu
 	return &dynamodb.BatchWriteItemOutput{}, q.met("BatchWriteItem")
 }
 
+func (q quietTable) BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
+	return &dynamodb.BatchGetItemOutput{}, q.met("BatchGetItem")
+}
+
 // downSlurm is a slurmctld that can be killed.
 type downSlurm struct {
 	*fakeSlurm

@@ -47,10 +47,7 @@ func (c *checks) named(i *Instance, node string) {
 	}
 	if other := c.holders[node]; other != nil && other != i && other.Alive() {
 		_, ending := c.w.mem.Ending[other.ID]
-		// A fleet that has lost its memory can't know whose an instance was whose node
-		// Slurm powered down meanwhile. It is nobody's then, and ends within that bound.
-		forgotten := other.Launched.Before(time.Unix(0, c.w.mem.Epoch))
-		if !ending && !forgotten {
+		if !ending {
 			c.fail("%s has two instances, %s and %s", node, other.ID, i.ID)
 		}
 	}

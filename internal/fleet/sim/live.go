@@ -37,6 +37,7 @@ type Live struct {
 	cluster   string
 	resources slurm.Resources
 	status    fleet.Status
+	names     map[string]string // node to instance, as the table has it
 
 	mu       sync.Mutex
 	clock    *Clock
@@ -53,7 +54,7 @@ func NewLive(cluster string, resources slurm.Resources, queues map[string]string
 	}
 	l := &Live{
 		Cloud: NewCloud(clock, seed, limits, Faults{}), Slurm: s, Named: func(*Instance, string) {},
-		cluster: cluster, resources: resources, status: fleet.Running, clock: clock, wake: make(chan struct{}, 1),
+		cluster: cluster, resources: resources, status: fleet.Running, names: make(map[string]string), clock: clock, wake: make(chan struct{}, 1),
 	}
 	l.Cloud.Booted = s.Register
 	l.Cloud.Ended = s.Lost
@@ -364,7 +365,25 @@ func (t Tables) BatchWriteItem(_ context.Context, in *dynamodb.BatchWriteItemInp
 					return fmt.Errorf("%s is to be %s, which does not exist", node, id)
 				}
 				t.l.Named(i, node)
-				i.Name = node
+				i.Name, t.l.names[node] = node, id
+			}
+		}
+		return nil
+	})
+}
+
+// BatchGetItem tells which instance was told last to be a node.
+func (t Tables) BatchGetItem(_ context.Context, in *dynamodb.BatchGetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error) {
+	out := &dynamodb.BatchGetItemOutput{Responses: make(map[string][]map[string]ddb.AttributeValue)}
+	return out, t.l.call("BatchGetItem", func() error {
+		for table, asked := range in.RequestItems {
+			for _, key := range asked.Keys {
+				node := key["Id"].(*ddb.AttributeValueMemberS).Value
+				if id, ok := t.l.names[node]; ok {
+					out.Responses[table] = append(out.Responses[table], map[string]ddb.AttributeValue{
+						"Id": key["Id"], "InstanceId": &ddb.AttributeValueMemberS{Value: id},
+					})
+				}
 			}
 		}
 		return nil

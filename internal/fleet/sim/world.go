@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -42,6 +43,7 @@ type world struct {
 	slurmFree time.Time         // when slurmctld has carried out all that it was told
 	limiter   bucketState       // of launches, as the daemon has it
 	current   map[string]string // node to instance, of the last assignment
+	names     map[string]string // node to instance, as the table of names has it
 	lastEC2   time.Time
 	asked     bool // to look at EC2
 
@@ -66,7 +68,7 @@ func newWorld(cfg Config) (*world, error) {
 	w := &world{
 		cfg: cfg, clock: clock, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), slurm: s,
 		cloud: NewCloud(clock, cfg.Seed, cfg.Limits, cfg.Faults), hash: fnv.New64a(), trace: cfg.Trace,
-		current: make(map[string]string), status: fleet.Running,
+		current: make(map[string]string), names: make(map[string]string), status: fleet.Running,
 		limiter: bucketState{Bucket: Bucket{5, 2}, tokens: 5, last: start},
 	}
 	w.policy = fleet.DefaultPolicy()
@@ -148,6 +150,9 @@ func (w *world) boot() {
 		w.mem, w.lost = fleet.NewMemory(w.clock.Now()), false
 	}
 	w.seen, w.deciding = fleet.Observed{Restarted: true}, false
+	if !w.mem.Recalled {
+		w.seen.Recorded = maps.Clone(w.names)
+	}
 	w.slurmFree = w.clock.Now()
 	w.limiter = bucketState{Bucket: Bucket{5, 2}, tokens: 5, last: w.clock.Now()}
 	w.current = make(map[string]string)
@@ -413,7 +418,7 @@ func (w *world) assign(all []fleet.Assignment) {
 		for _, a := range all {
 			i := w.cloud.Instance(a.Instance)
 			w.check.named(i, a.Node)
-			i.Name = a.Node
+			i.Name, w.names[a.Node] = a.Node, a.Instance
 		}
 		w.inSlurm(func() {
 			var u slurm.NodeUpdate
