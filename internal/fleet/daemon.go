@@ -167,7 +167,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.Log.Info("fleet daemon started", "nodes with instances", len(d.mem.Assigned), "launches under way", len(d.mem.Launches))
 
 	d.recorder.trouble.what = "record of the fleet"
-	d.waiters.record = d.record
+	d.waiters.record, d.waiters.now = d.record, d.Now
+	d.waiters.up = func(ctx context.Context, view SlurmView) {
+		d.tell(ctx, func(o *Observed) { o.Up = append(o.Up, view) })
+	}
 	d.record(record.Entry{What: record.DaemonStarted})
 	d.reports.cluster, d.reports.now, d.reports.since = d.policy.Cluster, d.Now, d.Now()
 	d.reports.announce(d.policy.answer())

@@ -473,6 +473,31 @@ func TestWaitIsOver(t *testing.T) {
 	}
 }
 
+func TestNodesThatSomebodyWaitsForAreToldOnce(t *testing.T) {
+	all := []*waiter{{nodes: []string{"a", "b"}}, {nodes: []string{"b"}}}
+	look := func(a, b slurm.State) []string {
+		nodes := []slurm.Node{{Name: "a", State: a}, {Name: "b", State: b}}
+		var up []string
+		for _, n := range newlyUp(all, nodes, map[string]slurm.State{"a": a, "b": b}) {
+			up = append(up, n.Name)
+		}
+		return up
+	}
+	for i, tt := range []struct {
+		a, b slurm.State
+		want []string
+	}{
+		{"MIXED+CLOUD+POWERING_UP", "MIXED+CLOUD+POWERING_UP", nil},
+		{"MIXED+CLOUD+POWERING_UP", "MIXED+CLOUD", []string{"b"}},
+		{"MIXED+CLOUD", "MIXED+CLOUD", []string{"a"}},
+		{"MIXED+CLOUD", "MIXED+CLOUD", nil},
+	} {
+		if got := look(tt.a, tt.b); !slices.Equal(got, tt.want) {
+			t.Errorf("look %d: %v, want %v", i, got, tt.want)
+		}
+	}
+}
+
 func TestMemorySurvivesOnDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fleet.json")
 	f := stateFile{path: path}

@@ -54,7 +54,10 @@ type Metrics struct {
 }
 
 // A journey is the way of a node from the wish for it into service.
-type journey struct{ asked, got, reported, booted time.Time }
+type journey struct {
+	asked, got, reported, booted time.Time
+	ready                        time.Time // in service, when the end of its boot is still to be told
+}
 
 // Stages of a journey, as metrics name them.
 const (
@@ -146,26 +149,40 @@ func (m *Metrics) travelled(e *record.Entry) {
 		}
 	case e.What == record.Booted:
 		j.booted = e.Time
+		if !j.ready.IsZero() {
+			m.booted(e.Nodes, j)
+			delete(m.journeys, e.Nodes)
+		}
 	case e.What == record.Registered:
-		m.arrived(e.Nodes, j, e.Time)
-		delete(m.journeys, e.Nodes)
+		j.ready = e.Time
+		m.arrived(e.Nodes, j)
+		if !j.booted.IsZero() {
+			m.booted(e.Nodes, j)
+			delete(m.journeys, e.Nodes)
+		}
 	default:
 		delete(m.journeys, e.Nodes)
 	}
 }
 
-func (m *Metrics) arrived(node string, j *journey, at time.Time) {
-	queue, resource := placeOf(node)
-	observe := func(stage string, from, until time.Time) {
-		if !from.IsZero() && !until.IsZero() {
-			m.stages.Observe(max(0, until.Sub(from).Seconds()), stage, queue, resource)
-		}
+// arrived counts a journey that has ended well, booted its last stages: slurmctld may
+// see the node before the node says that it has booted.
+func (m *Metrics) arrived(node string, j *journey) {
+	m.stage(stageLaunch, node, j.asked, j.got)
+	m.stage(stageInstance, node, j.got, j.reported)
+	m.stage(stageAll, node, j.asked, j.ready)
+}
+
+func (m *Metrics) booted(node string, j *journey) {
+	m.stage(stageBoot, node, j.reported, j.booted)
+	m.stage(stageRegister, node, j.booted, j.ready)
+}
+
+func (m *Metrics) stage(name, node string, from, until time.Time) {
+	if !from.IsZero() && !until.IsZero() {
+		queue, resource := placeOf(node)
+		m.stages.Observe(max(0, until.Sub(from).Seconds()), name, queue, resource)
 	}
-	observe(stageLaunch, j.asked, j.got)
-	observe(stageInstance, j.got, j.reported)
-	observe(stageBoot, j.reported, j.booted)
-	observe(stageRegister, j.booted, at)
-	observe(stageAll, j.asked, at)
 }
 
 func placeOf(node string) (queue, resource string) {

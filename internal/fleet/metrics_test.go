@@ -100,6 +100,30 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	}
 }
 
+// slurmctld may see a node before the node says that it has booted.
+func TestMetricsOfANodeThatSaysLateThatItHasBooted(t *testing.T) {
+	m := NewMetrics()
+	at := func(seconds float64) time.Time { return noon.Add(time.Duration(seconds * float64(time.Second))) }
+	of := map[string]string{"i-1": "q-dy-a-1"}
+	m.happened([]record.Entry{
+		{Time: at(1), What: record.Asked, Nodes: "q-dy-a-1"},
+		{Time: at(3), What: record.Assigned, Nodes: "q-dy-a-1", Instances: of},
+		{Time: at(10), What: record.Booting, Nodes: "q-dy-a-1", Instances: of},
+		{Time: at(30), What: record.Registered, Nodes: "q-dy-a-1", Instances: of},
+		{Time: at(31), What: record.Booted, Nodes: "q-dy-a-1", Instances: of},
+		{Time: at(900), What: record.Suspended, Nodes: "q-dy-a-1", Instances: of},
+	})
+	text := m.text(t)
+	for stage, sum := range map[string]string{"all": "29", "boot": "21", "register": "0"} {
+		labels := `{stage="` + stage + `",queue="q",compute_resource="a"} `
+		for _, want := range []string{"_sum" + labels + sum, "_count" + labels + "1"} {
+			if !strings.Contains(text, "pcluster_fleet_node_start_seconds"+want+"\n") {
+				t.Errorf("no line %s", want)
+			}
+		}
+	}
+}
+
 // TestMetricsAreDocumented compares names and labels with the table in docs/fleet.md.
 func TestMetricsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "fleet.md"))

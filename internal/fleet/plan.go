@@ -44,6 +44,9 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 		p.recordAsked(record.Asked, r)
 		p.resume(r)
 	}
+	for i := range seen.Up {
+		p.registered(&seen.Up[i])
+	}
 	if seen.Slurm != nil {
 		p.look(seen.Slurm, seen.EC2, seen.Nodes)
 	}

@@ -51,7 +51,7 @@ func (p *planner) recordAsked(what record.Kind, r Request) {
 func (p *planner) recordLaunch(l Launch, jobs []GroupJob) {
 	r := p.policy.Resources[l.Queue][l.Resource]
 	e := record.Entry{
-		What: record.LaunchTried, Nodes: slurm.Compress(l.Nodes), Jobs: jobsOf(jobs), Queue: l.Queue, Resource: l.Resource,
+		What: record.LaunchTried, Nodes: slurm.Compress(l.Nodes), Jobs: jobsOf(jobs, l.Nodes), Queue: l.Queue, Resource: l.Resource,
 		Token: l.Token, Subnets: r.Subnets(), Count: len(l.Nodes), Min: l.Min,
 	}
 	for _, t := range r.Instances {
@@ -60,10 +60,15 @@ func (p *planner) recordLaunch(l Launch, jobs []GroupJob) {
 	p.record(e)
 }
 
-func jobsOf(jobs []GroupJob) []string {
+// jobsOf returns the IDs of those of the jobs that get some of the nodes.
+func jobsOf(jobs []GroupJob, nodes []string) []string {
+	launched := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		launched[n] = true
+	}
 	ids := make(map[string]bool)
 	for _, j := range jobs {
-		if j.ID != "" {
+		if j.ID != "" && slices.ContainsFunc(j.Nodes, func(n string) bool { return launched[n] }) {
 			ids[j.ID] = true
 		}
 	}

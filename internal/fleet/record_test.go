@@ -53,6 +53,29 @@ func TestTheRecordTellsTheLifeOfANode(t *testing.T) {
 	})
 }
 
+func TestALaunchIsRecordedForItsOwnJobs(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"), job("8", "q-dy-b-1"))}})
+	jobs := make(map[string][]string)
+	for _, e := range s.record {
+		if e.What == record.LaunchTried {
+			jobs[e.Nodes] = e.Jobs
+		}
+	}
+	s.expect("jobs of launches", jobs, map[string][]string{"q-dy-a-1": {"7"}, "q-dy-b-1": {"8"}})
+}
+
+func TestANodeThatAJobWaitsForIsInServiceAtOnce(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"))}})
+	s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], 1, "")}})
+	s.step(Observed{Named: s.do.Assign})
+	s.record = nil
+	s.step(Observed{Up: []SlurmView{*s.view(slurm.Node{Name: "q-dy-a-1", State: "MIXED+CLOUD"})}})
+	s.step(Observed{Slurm: s.view(slurm.Node{Name: "q-dy-a-1", State: "MIXED+CLOUD"})})
+	s.expect("in service", s.recorded(), []string{`{"what":"registered","nodes":"q-dy-a-1","instances":{"i-qdya1":"q-dy-a-1"}}`})
+}
+
 func TestTheRecordTellsWhyThereIsNoNode(t *testing.T) {
 	s := newStory(t, AllOrNothing)
 	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"))}})

@@ -301,6 +301,7 @@ type Observed struct {
 	NamingFailed []Assignment // whose instances can't learn them
 	NamedInPart  []Assignment // whose addresses Slurm may not know, or whose names may not resolve
 
+	Up     []SlurmView // of some nodes that are up, told before the next look
 	Slurm  *SlurmView
 	EC2    *EC2View // only together with a SlurmView that is younger
 	Health *HealthView

@@ -20,6 +20,9 @@ type waiters struct {
 	scheduler Scheduler
 	log       *slog.Logger
 	record    func(...record.Entry)
+	now       func() time.Time // the daemon's clock
+	// up is told of awaited nodes that were found to be up.
+	up func(context.Context, SlurmView)
 
 	slurmctld trouble // only for the goroutine that looks
 
@@ -33,8 +36,9 @@ type waiter struct {
 	job     string
 	nodes   []string
 	since   time.Time
-	told    bool // the record knows that it waits
-	rising  bool // a node was seen on its way up: from now on being off means failure
+	told    bool            // the record knows that it waits
+	rising  bool            // a node was seen on its way up: from now on being off means failure
+	up      map[string]bool // nodes that were seen up
 	release chan struct{}
 }
 
@@ -153,6 +157,7 @@ func (w *waiters) look(ctx context.Context) {
 	if len(names) == 0 {
 		return
 	}
+	at := w.now()
 	nodes, err := w.scheduler.Nodes(ctx, slurm.Compress(sortedKeys(names)))
 	if ctx.Err() != nil {
 		return
@@ -163,6 +168,9 @@ func (w *waiters) look(ctx context.Context) {
 	states := make(map[string]slurm.State, len(nodes))
 	for _, n := range nodes {
 		states[n.Name] = n.State
+	}
+	if up := newlyUp(all, nodes, states); len(up) > 0 {
+		w.up(ctx, SlurmView{At: at, Nodes: up})
 	}
 	for _, me := range all {
 		if me.over(states, time.Now()) {
@@ -181,6 +189,23 @@ func (w *waiters) look(ctx context.Context) {
 			w.record(record.Entry{Time: me.since, What: record.JobWaits, Nodes: slurm.Compress(me.nodes), Jobs: []string{me.job}})
 		}
 	}
+}
+
+// newlyUp returns the nodes that are up, and were not when somebody who waits for them
+// last looked.
+func newlyUp(all []*waiter, nodes []slurm.Node, states map[string]slurm.State) []slurm.Node {
+	fresh := make(map[string]bool)
+	for _, me := range all {
+		for _, n := range me.nodes {
+			if state, known := states[n]; known && state.Ready() && !me.up[n] {
+				if me.up == nil {
+					me.up = make(map[string]bool)
+				}
+				me.up[n], fresh[n] = true, true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(n slurm.Node) bool { return !fresh[n.Name] })
 }
 
 // lost releases the programs that wait for nodes which can't be launched.

@@ -23,6 +23,7 @@ type story struct {
 	entries   []entry
 	fleet     string // last known status of the fleet
 	disabled  map[string]record.Entry
+	failed    map[string]record.Entry // latest start that failed, by queue
 	exhausted map[string]record.Entry // by queue/resource, that still are
 	paused    map[string]record.Entry
 }
@@ -54,7 +55,7 @@ func (x expander) expand(list string) []string {
 func newStory(f Facts, job string, nodes map[string]bool) *story {
 	s := &story{
 		facts: f, job: job, nodes: nodes, keys: make(map[string]bool), instances: make(map[string]string),
-		disabled: make(map[string]record.Entry), exhausted: make(map[string]record.Entry), paused: make(map[string]record.Entry),
+		disabled: make(map[string]record.Entry), failed: make(map[string]record.Entry), exhausted: make(map[string]record.Entry), paused: make(map[string]record.Entry),
 	}
 	for n := range nodes {
 		if p, ok := slurm.ParseNodeName(n); ok {
@@ -92,6 +93,10 @@ func (s *story) fleetWide(e record.Entry) {
 		}
 	case record.QueueDisabled:
 		s.disabled[e.Queue] = e
+	case record.StartFailed:
+		if n, ok := slurm.ParseNodeName(e.Nodes); ok {
+			s.failed[n.Queue] = e
+		}
 	case record.Exhausted:
 		s.exhausted[key] = e
 	case record.CapacityBack:

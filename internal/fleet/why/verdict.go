@@ -121,8 +121,13 @@ func (s *story) stopped(j *slurm.JobStatus) (string, []string) {
 	}
 	for _, queue := range strings.Split(j.Partition, ",") {
 		if e, ok := s.disabled[queue]; ok {
-			return fmt.Sprintf("Queue %s is inactive (protected mode): %d of its nodes failed to start.", queue, e.Count), []string{
-				"Find out why they did: pcluster why node NAME, for one of them; /var/log/parallelcluster/clustermgtd and compute_console_output.log on the head node.",
+			text, one := fmt.Sprintf("Queue %s is inactive (protected mode): %d of its nodes failed to start", queue, e.Count), "NAME, for one of them"
+			if last, ok := s.failed[queue]; ok {
+				text += fmt.Sprintf(", the last of them %s: %s", last.Nodes, strings.TrimRight(last.Why, ". \n"))
+				one = last.Nodes
+			}
+			return text + ".", []string{
+				"Find out why they did: pcluster why node " + one + "; /var/log/parallelcluster/clustermgtd and compute_console_output.log on the head node.",
 				"Then let it go on. " + start,
 			}
 		}

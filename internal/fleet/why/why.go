@@ -133,7 +133,7 @@ func ExplainJob(id string, f Facts) Answer {
 		a.Stages = stagesOf(lives, try.begin, try.end, f.Now)
 		until := try.end
 		if f.Job != nil && !f.Job.Ended.IsZero() && f.Job.Over() {
-			until = f.Job.Ended
+			until = f.Job.Ended.Add(time.Second) // Slurm tells whole seconds only
 		} else if f.Job != nil && !f.Job.Over() {
 			until = time.Time{}
 		}

@@ -142,6 +142,8 @@ var stories = map[string]struct {
 	}},
 	"job-of-a-queue-in-protected-mode": {job: "42", facts: func() Facts {
 		var c chronicle
+		c.add(-50, record.Entry{What: record.StartFailed, Nodes: "other-dy-c-1", Why: "it is drained"})
+		c.add(-41, record.Entry{What: record.StartFailed, Nodes: "q-dy-c-3", Instances: map[string]string{"i-3": "q-dy-c-3"}, Why: "boot failed: step storage: fs-1 can't be mounted"})
 		c.add(-40, record.Entry{What: record.QueueDisabled, Queue: "q", Count: 10})
 		c.add(-40, record.Entry{What: record.FleetStatus, Why: "PROTECTED"})
 		return Facts{Now: at(100), Record: c, Job: &slurm.JobStatus{ID: "42", State: "PENDING", Reason: "PartitionInactive", Partition: "q", Submitted: at(0)}}
