@@ -399,7 +399,8 @@ func (p *planner) progress(node string, says *Presence) {
 	}
 }
 
-// stuck says why a node that boots can't be expected to come up any more, or nothing.
+// stuck says why a node that boots can't be expected to come up any more, or nothing:
+// in the same words for all nodes of a job, so that they can be told together.
 // A script of the user's may take as long as Slurm waits for the node.
 func (p *planner) stuck(key string, a Assignment, says *Presence, heard bool, since time.Time) string {
 	if !heard {
@@ -413,7 +414,7 @@ func (p *planner) stuck(key string, a Assignment, says *Presence, heard bool, si
 		if limit <= 0 || p.now.Sub(since) < limit || !p.policy.Reporting[queueOf(key)] && !p.mem.Heard[key] {
 			return ""
 		}
-		return fmt.Sprintf("instance %s has not begun to boot %v after its launch", a.Instance, p.now.Sub(a.Since).Round(time.Second))
+		return fmt.Sprintf("its instance has not begun to boot within %v", limit)
 	}
 	if p.policy.Progress <= 0 || says.Booted || p.now.Sub(says.Changed) < p.policy.Progress {
 		return ""
@@ -425,7 +426,7 @@ func (p *planner) stuck(key string, a Assignment, says *Presence, heard bool, si
 	if len(says.Steps) > 0 {
 		at = "at " + strings.Join(says.Steps, ", ")
 	}
-	return fmt.Sprintf("boot of instance %s does not get on %s since %v", a.Instance, at, p.now.Sub(says.Changed).Round(time.Second))
+	return fmt.Sprintf("its boot stands still %s for %v", at, p.policy.Progress)
 }
 
 // metal says whether a compute resource has instances that take long to start.

@@ -88,16 +88,16 @@ func TestBootsThatStandStill(t *testing.T) {
 		want   string // beginning of the reason
 	}{
 		"a boot that gets on may take long":              {&Report{Steps: []string{"storage"}}, 4 * time.Minute, nil, ""},
-		"a step that hangs":                              {&Report{Steps: []string{"mount shared", "names"}}, 6 * time.Minute, nil, "pcluster: boot of instance i-1 does not get on at mount shared, names"},
-		"no step under way":                              {&Report{}, 6 * time.Minute, nil, "pcluster: boot of instance i-1 does not get on between steps"},
+		"a step that hangs":                              {&Report{Steps: []string{"mount shared", "names"}}, 6 * time.Minute, nil, "pcluster: its boot stands still at mount shared, names for 5m0s"},
+		"no step under way":                              {&Report{}, 6 * time.Minute, nil, "pcluster: its boot stands still between steps for 5m0s"},
 		"scripts of the user's take the time they need":  {&Report{Steps: []string{"OnNodeStart"}}, 25 * time.Minute, nil, ""},
 		"a boot that is over is Slurm's business":        {&Report{Booted: true}, 25 * time.Minute, nil, ""},
-		"the user sets how long a boot may stand still":  {&Report{Steps: []string{"storage"}}, time.Minute, func(s *story) { s.policy.Progress = 30 * time.Second }, "pcluster: boot of"},
+		"the user sets how long a boot may stand still":  {&Report{Steps: []string{"storage"}}, time.Minute, func(s *story) { s.policy.Progress = 30 * time.Second }, "pcluster: its boot stands still at storage for 30s"},
 		"or that it may for ever":                        {&Report{Steps: []string{"storage"}}, 25 * time.Minute, func(s *story) { s.policy.Progress = 0 }, ""},
-		"an instance that never reports":                 {nil, 11 * time.Minute, func(s *story) { s.policy.Reporting = map[string]bool{"q": true} }, "pcluster: instance i-1 has not begun to boot"},
+		"an instance that never reports":                 {nil, 11 * time.Minute, func(s *story) { s.policy.Reporting = map[string]bool{"q": true} }, "pcluster: its instance has not begun to boot within 10m0s"},
 		"not yet":                                        {nil, 9 * time.Minute, func(s *story) { s.policy.Reporting = map[string]bool{"q": true} }, ""},
 		"a firewall may keep reports away":               {nil, 25 * time.Minute, nil, ""},
-		"but not if others like it have reported before": {nil, 11 * time.Minute, func(s *story) { s.mem.Heard = map[string]bool{"q/a": true} }, "pcluster: instance i-1 has not begun to boot"},
+		"but not if others like it have reported before": {nil, 11 * time.Minute, func(s *story) { s.mem.Heard = map[string]bool{"q/a": true} }, "pcluster: its instance has not begun to boot within 10m0s"},
 		"machines without hypervisor take long to start": {nil, 11 * time.Minute, func(s *story) {
 			s.policy.Reporting = map[string]bool{"q": true}
 			s.policy.Resources["q"]["a"] = slurm.Resource{Instances: []slurm.ResourceType{{InstanceType: "c5.metal"}}}

@@ -273,7 +273,7 @@ func (c *torture) ledgerCloses(t *testing.T) {
 }
 
 // explain prints what helps to understand a failure.
-func (c *torture) explain(t *testing.T) {
+func (c *cluster) explain(t *testing.T) {
 	for _, what := range []string{"squeue -o '%i %T %r %N'", "sinfo -N -o '%N %T %E'", "sudo tail -n 60 /var/log/parallelcluster/clustermgtd", "sudo tail -n 40 /var/log/slurmctld.log"} {
 		t.Logf("%s\n%s", what, c.ssh(t, what).stdout)
 	}
