@@ -466,6 +466,9 @@ func (r *Region) status(ctx context.Context) Status {
 		AccessKeyID: id, SecretAccessKey: secret,
 		PID: os.Getpid(), Since: r.since, MemoryBytes: residentMemory(),
 	}
+	if why := r.machines.Unlimited(); why != "" {
+		s.Lacks = append(s.Lacks, "root disks of their volumes' size: "+why)
+	}
 	s.Machines = append(s.Machines, r.instanceStatus(ctx)...)
 	running := map[string]bool{}
 	for _, id := range r.machines.Running() {

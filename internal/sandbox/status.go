@@ -16,6 +16,7 @@ type Status struct {
 	Since       time.Time
 	MemoryBytes int64 // resident memory of the daemon
 	Machines    []MachineStatus
+	Lacks       []string // what this host can't give machines, each with the reason
 }
 
 // MachineStatus is one machine of the region: an instance, or a database host.

@@ -165,6 +165,9 @@ func newStatus(home func() sandbox.Home) *cobra.Command {
 func printStatus(w io.Writer, s sandbox.Status) {
 	fmt.Fprintf(w, "region %s, account %s, endpoint %s\ndaemon pid %d, up %s, %d MiB\n",
 		s.Region, s.Account, s.Endpoint, s.PID, time.Since(s.Since).Round(time.Second), s.MemoryBytes>>20)
+	for _, what := range s.Lacks {
+		fmt.Fprintf(w, "machines lack %s\n", what)
+	}
 	if len(s.Machines) == 0 {
 		fmt.Fprintln(w, "no machines")
 		return

@@ -472,7 +472,11 @@ func (s *Service) spec(i *instance, layers []string) machine.Spec {
 	}
 	for _, m := range i.Desc.BlockDeviceMappings {
 		id := *m.Ebs.VolumeId
-		if v := s.volumes.get(id); v != nil && !v.Root {
+		switch v := s.volumes.get(id); {
+		case v == nil:
+		case v.Root:
+			spec.RootGiB = int64(*v.Desc.Size)
+		default:
 			spec.Volumes = append(spec.Volumes, machine.Volume{ID: id, Path: s.volumeFile(id), Device: *m.DeviceName})
 		}
 	}

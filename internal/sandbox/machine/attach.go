@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -157,38 +156,4 @@ func (m *Manager) Console(id string) ([]byte, error) {
 	data := make([]byte, st.Size()-skip)
 	n, err := f.ReadAt(data, skip)
 	return data[:n], err
-}
-
-// Snapshot copies a machine's disk, without its image's layers, into dir, which
-// must not exist: the copy is a layer for other machines on top of the same
-// layers. A machine that runs stands still meanwhile.
-func (m *Manager) Snapshot(ctx context.Context, id, dir string) (err error) {
-	in, err := m.get(id, false)
-	if err != nil {
-		return err
-	}
-	in.op.Lock()
-	defer in.op.Unlock()
-	if in.alive() {
-		thaw, err := freeze(in.cgroups)
-		if err != nil {
-			return fmt.Errorf("freeze machine %s: %w", id, err)
-		}
-		defer thaw()
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.RemoveAll(dir)
-		}
-	}()
-	// cp knows how to copy holes, device nodes (deleted files of lower layers) and
-	// extended attributes (replaced directories).
-	cp := exec.CommandContext(ctx, "cp", "--archive", "--reflink=auto", "--no-target-directory", in.path(upperDir), dir)
-	if out, err := cp.CombinedOutput(); err != nil {
-		return fmt.Errorf("copy the disk of machine %s: %w: %s", id, err, firstLine(string(out)))
-	}
-	return nil
 }

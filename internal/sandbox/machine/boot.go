@@ -71,7 +71,7 @@ func (m *Manager) Start(ctx context.Context, s Spec) (err error) {
 	if err := in.save(); err != nil {
 		return err
 	}
-	if err := m.mountDisk(in); err != nil {
+	if err := m.mountDisk(ctx, in); err != nil {
 		return err
 	}
 	if err := m.spawn(ctx, in); err != nil {
@@ -85,7 +85,7 @@ func (m *Manager) Start(ctx context.Context, s Spec) (err error) {
 
 // forget drops a machine that never came to be.
 func (m *Manager) forget(in *instance) {
-	_ = removeDisk(in.dir)
+	_ = in.remove()
 	m.mu.Lock()
 	delete(m.machines, in.id)
 	m.mu.Unlock()

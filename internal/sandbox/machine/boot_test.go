@@ -146,7 +146,7 @@ func TestDiskIsKeptUntilRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	layer := filepath.Join(r.dir, "layer")
-	if err := r.m.Snapshot(t.Context(), s.ID, layer); err != nil {
+	if err := r.m.Capture(t.Context(), s.ID, layer, false); err != nil {
 		t.Fatal(err)
 	}
 	r.start(s)
@@ -162,7 +162,7 @@ func TestDiskIsKeptUntilRemove(t *testing.T) {
 	s.Layers = append(s.Layers, layer)
 	r.start(s)
 	if got := r.mustSh(s.ID, "cat /root/file; test ! -e /etc/motd"); got != "kept" {
-		t.Errorf("on the snapshot: %q", got)
+		t.Errorf("on the layer: %q", got)
 	}
 	if got := r.mustSh(s.ID, "cat /etc/machine-id"); got == before {
 		t.Error("two machines have the same ID")

@@ -28,7 +28,7 @@ const hostKeys = "ssh_host_"
 // Capture makes a layer of what a machine has changed on its disk. The directory
 // dir is the layer once Capture succeeds; before, nothing is there. A machine that
 // runs is captured as it is at the moment. If move is set, the machine must not run,
-// and its disk is gone afterwards, which is quick however large it is.
+// and its disk is of no use afterwards: a plain directory becomes the layer itself.
 func (m *Manager) Capture(ctx context.Context, id, dir string, move bool) error {
 	in, err := m.get(id, false)
 	if err != nil {
@@ -40,11 +40,14 @@ func (m *Manager) Capture(ctx context.Context, id, dir string, move bool) error 
 	if move && in.alive() {
 		return fail(ErrRunning)
 	}
+	if err := in.openDisk(); err != nil {
+		return fail(err)
+	}
 	part := dir + ".part"
-	if move {
+	if move && !in.sized() {
 		// A capture that was cut off here before may have moved the disk already.
 		if _, err := os.Lstat(part); errors.Is(err, os.ErrNotExist) {
-			if err := os.Rename(in.path(upperDir), part); err != nil {
+			if err := os.Rename(in.upper(), part); err != nil {
 				return fail(err)
 			}
 		}
@@ -54,7 +57,7 @@ func (m *Manager) Capture(ctx context.Context, id, dir string, move bool) error 
 		}
 		// cp keeps what overlayfs writes: devices that hide files, and attributes of
 		// directories that replace others.
-		out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", in.path(upperDir), part).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", in.upper(), part).CombinedOutput()
 		if err != nil {
 			return fail(fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))))
 		}
@@ -141,7 +144,7 @@ func (m *Manager) ReadFile(id, path string, offset int64, limit int) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(in.path(upperDir))
+	root, err := in.openUpper()
 	if err != nil {
 		return nil, fmt.Errorf("disk of machine %s: %w", id, err)
 	}
@@ -156,4 +159,17 @@ func (m *Manager) ReadFile(id, path string, offset int64, limit int) ([]byte, er
 		return nil, errors.Join(err, fmt.Errorf("%s of machine %s is no file", path, id))
 	}
 	return io.ReadAll(io.NewSectionReader(f, offset, int64(limit)))
+}
+
+// openUpper opens what the machine has written, for which the disk of one that does
+// not run is mounted until somebody needs it no more.
+func (in *instance) openUpper() (*os.Root, error) {
+	if !in.alive() {
+		in.op.Lock()
+		defer in.op.Unlock()
+		if err := in.openDisk(); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenRoot(in.upper())
 }

@@ -372,26 +372,6 @@ func memoryUsage(dirs []string) (int64, error) {
 	return 0, errors.New("this host does not account memory by cgroup")
 }
 
-// freeze stops all processes in the cgroups until thaw is called.
-func freeze(dirs []string) (thaw func(), err error) {
-	for _, dir := range dirs {
-		file := filepath.Join(dir, "cgroup.freeze")
-		if os.WriteFile(file, []byte("1"), 0) != nil {
-			continue // version 1
-		}
-		thaw = func() { _ = os.WriteFile(file, []byte("0"), 0) }
-		for deadline := time.Now().Add(killPatience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
-			if err == nil && strings.Contains(string(events), "frozen 1") {
-				return thaw, nil
-			}
-		}
-		thaw()
-		return nil, errors.New("its processes do not stop")
-	}
-	return nil, errors.New("the host can't freeze cgroups")
-}
-
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return line

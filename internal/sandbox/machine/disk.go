@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -17,19 +18,31 @@ import (
 
 // mountDisk mounts the machine's root file system and, the first time, writes
 // what makes it this machine's.
-func (m *Manager) mountDisk(in *instance) error {
+func (m *Manager) mountDisk(ctx context.Context, in *instance) error {
 	seeded := fileExists(in.dir, seededFile)
 	if !seeded { // perhaps half written by a process that died
-		if err := errors.Join(os.RemoveAll(in.path(upperDir)), os.RemoveAll(in.path(workDir))); err != nil {
+		if err := in.dropDisk(); err != nil {
+			return err
+		}
+		if err := m.makeDisk(ctx, in); err != nil {
 			return err
 		}
 	}
-	for _, dir := range []string{upperDir, workDir, rootDir, factsDir} {
-		if err := os.MkdirAll(in.path(dir), 0o755); err != nil {
+	// It may be mounted because somebody has looked at it, and its volume have grown.
+	if seeded {
+		if err := in.closeDisk(); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(in.path(upperDir), 0o755); err != nil { // the mode of the machine's /
+	if err := in.openDisk(); err != nil {
+		return err
+	}
+	for _, dir := range []string{in.upper(), in.work(), in.path(rootDir), in.path(factsDir)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(in.upper(), 0o755); err != nil { // the mode of the machine's /
 		return err
 	}
 	if err := mountOverlay(in); err != nil {
@@ -56,11 +69,11 @@ func mountOverlay(in *instance) error {
 			return fmt.Errorf("image layer %s: a path with a colon or comma can't be a layer", dir)
 		}
 	}
-	options := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + in.path(upperDir) + ",workdir=" + in.path(workDir)
+	options := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + in.upper() + ",workdir=" + in.work()
 	// Volatile: what a machine syncs does not wait for the host's disk. The mark
 	// that such a mount leaves forbids the next one, in case the host crashed; a
 	// machine that was up then starts from what the host's file system kept.
-	if err := os.RemoveAll(in.path(workDir + "/work/incompat")); err != nil {
+	if err := os.RemoveAll(filepath.Join(in.work(), "work", "incompat")); err != nil {
 		return err
 	}
 	err := unix.Mount("overlay", in.path(rootDir), "overlay", 0, options+",volatile")
@@ -95,19 +108,17 @@ func isMountPoint(dir string) bool {
 	return here.Dev != above.Dev
 }
 
-// removeDisk removes a machine's directory, in which nothing may be mounted any
-// more.
-func removeDisk(dir string) error {
-	if isMountPoint(filepath.Join(dir, rootDir)) {
-		return fmt.Errorf("%s is still mounted", filepath.Join(dir, rootDir))
+// remove discards a machine's directory, in whose root nothing may be mounted any
+// more. The caller holds op.
+func (in *instance) remove() error {
+	if isMountPoint(in.path(rootDir)) {
+		return fmt.Errorf("%s is still mounted", in.path(rootDir))
 	}
 	// The record goes last: without it nobody would know what the rest is.
-	for _, name := range []string{rootDir, workDir, upperDir} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return err
-		}
+	if err := errors.Join(os.RemoveAll(in.path(rootDir)), in.dropDisk()); err != nil {
+		return err
 	}
-	return os.RemoveAll(dir)
+	return os.RemoveAll(in.dir)
 }
 
 // seed writes the files that are this machine's from its first boot on.

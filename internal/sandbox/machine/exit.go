@@ -119,7 +119,7 @@ func (m *Manager) release(in *instance) error {
 		}
 	}
 	removeNspawnLeftovers(in)
-	errs = append(errs, unmountAll(in.path(rootDir)))
+	errs = append(errs, unmountAll(in.path(rootDir)), in.closeDisk())
 	for _, v := range in.rec.Attached {
 		errs = append(errs, detachLoops(v.Path))
 	}

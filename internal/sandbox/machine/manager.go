@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -48,8 +49,9 @@ type Manager struct {
 	log     *slog.Logger
 	cgroups cgroupDriver
 
-	mu       sync.Mutex
-	machines map[string]*instance
+	mu        sync.Mutex
+	machines  map[string]*instance
+	unlimited string // why root disks have no limit
 }
 
 // An instance is one machine that the manager knows, running or not.
@@ -261,7 +263,7 @@ func (m *Manager) Remove(_ context.Context, id string) error {
 	if err := m.release(in); err != nil {
 		return err
 	}
-	if err := removeDisk(in.dir); err != nil {
+	if err := in.remove(); err != nil {
 		return fmt.Errorf("remove machine %s: %w", id, err)
 	}
 	m.mu.Lock()
@@ -300,9 +302,26 @@ func (m *Manager) Close() error {
 	if len(m.Running()) > 0 {
 		return nil
 	}
-	err := errors.Join(m.cgroups.removeRoot(), m.restoreLimits())
+	err := errors.Join(m.closeDisks(), m.cgroups.removeRoot(), m.restoreLimits())
 	_ = os.Remove(m.cfg.Dir) // if no disks are left
 	return err
+}
+
+// closeDisks unmounts the disks of machines that do not run, which somebody has
+// looked at.
+func (m *Manager) closeDisks() error {
+	m.mu.Lock()
+	all := slices.Collect(maps.Values(m.machines))
+	m.mu.Unlock()
+	var errs []error
+	for _, in := range all {
+		in.op.Lock()
+		if !in.alive() {
+			errs = append(errs, in.closeDisk())
+		}
+		in.op.Unlock()
+	}
+	return errors.Join(errs...)
 }
 
 // Usage returns how many bytes of memory a running machine has in use.

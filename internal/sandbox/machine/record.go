@@ -36,6 +36,8 @@ const (
 	exitFile    = "exit" // exit status of nspawn
 	pidFile     = "pid"  // of nspawn
 	seededFile  = "seeded"
+	diskFile    = "disk.img" // the file system that is the disk, if it has one of its own
+	diskMount   = "volume"   // where that is mounted; in it are the next two
 	upperDir    = "disk"
 	workDir     = "work"
 	rootDir     = "root" // where the overlay is mounted

@@ -18,6 +18,7 @@ type Spec struct {
 	MemoryMiB int64
 	TypeName  string // instance type, shown in /proc/cpuinfo's model name and DMI-like files
 
+	RootGiB int64    // size of the root disk; 0: that of the host's file system
 	Volumes []Volume // block devices attached from the start, root excluded
 	Files   []File   // written into the machine's disk before each first boot
 }
