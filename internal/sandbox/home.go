@@ -59,8 +59,9 @@ type Settings struct {
 	Region    string `json:"region,omitempty"` // as given at first; what adopting decided is in the tables
 	Account   string `json:"account,omitempty"`
 	Cache     string `json:"cache"`
-	Record    string `json:"record,omitempty"` // file that gets what callers asked permission for; empty: none
-	SSHConfig bool   `json:"ssh_config"`       // keep a file in /etc/ssh/ssh_config.d for the region's addresses
+	Record    string `json:"record,omitempty"`   // file that gets what callers asked permission for; empty: none
+	Internet  bool   `json:"internet,omitempty"` // machines reach whatever this host does
+	SSHConfig bool   `json:"ssh_config"`         // keep a file in /etc/ssh/ssh_config.d for the region's addresses
 }
 
 // Settings reads the region's settings; ok is false where no region is.

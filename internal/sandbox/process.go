@@ -28,6 +28,7 @@ type UpOptions struct {
 	Region, Account string
 	Cache           string
 	SSHConfig       bool
+	Internet        bool      // machines reach whatever this host does, not only mirrors of packages
 	Record          string    // file that gets what callers ask permission for; empty: none
 	Progress        io.Writer // lines about slow things: building the base image
 }
@@ -78,7 +79,7 @@ func Up(ctx context.Context, home Home, o UpOptions) (Status, error) {
 	if o.Port != 0 {
 		settings.Port = o.Port
 	}
-	settings.Cache, settings.SSHConfig, settings.Record = o.Cache, o.SSHConfig, o.Record
+	settings.Cache, settings.SSHConfig, settings.Record, settings.Internet = o.Cache, o.SSHConfig, o.Record, o.Internet
 	if err := home.Init(settings); err != nil {
 		return Status{}, fmt.Errorf("make the region's folder: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ import (
 	"pcluster/internal/sandbox/lambda"
 	"pcluster/internal/sandbox/logs"
 	"pcluster/internal/sandbox/machine"
+	"pcluster/internal/sandbox/outside"
 	"pcluster/internal/sandbox/rds"
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/route53"
@@ -93,6 +95,7 @@ type Region struct {
 	rds     *rds.Service
 	sns     *sns.Service
 	builder *imagebuilder.Service
+	outside *outside.Gateway
 
 	exits  chan machine.Exit
 	warned sync.Map  // policies that the region does not know
@@ -133,7 +136,10 @@ func open(ctx context.Context, home Home) (r *Region, err error) {
 		return nil, err
 	}
 	machines := &faultyMachines{Machines: r.machines, faults: &r.faults.set, exited: func(e machine.Exit) { r.exits <- e }}
-	return r, r.openServices(ground{machines, r.net})
+	if err := r.openServices(ground{machines, r.net}); err != nil {
+		return r, err
+	}
+	return r, r.openOutside(ctx)
 }
 
 func newRegion(home Home, settings Settings, log *slog.Logger) *Region {
@@ -162,7 +168,7 @@ func (r *Region) openNetwork(ctx context.Context) (err error) {
 	}
 	r.machines, err = machine.New(machine.Config{
 		Name: r.home.Namespace(), Dir: r.home.path("machines"), Network: r.net,
-		CA:     r.ca.certPEM,
+		CA:     append(slices.Clone(r.ca.certPEM), hostAuthorities("/usr/local/share/ca-certificates")...),
 		OnExit: func(e machine.Exit) { r.exits <- e },
 	})
 	if err != nil {
@@ -322,10 +328,13 @@ func (r *Region) listen(ctx context.Context, srv *servers) error {
 		}
 		srv.start(ln, l.handler, base)
 	}
+	if err := r.listenOutside(ctx, srv); err != nil {
+		return fmt.Errorf("listen for what machines want of the outside: %w", err)
+	}
 	if err := os.WriteFile(r.home.path("resolv.conf"), []byte("nameserver "+vpc.DNSAddr+"\n"), 0o644); err != nil {
 		return err
 	}
-	return r.net.ServeDNS(r.names()...)
+	return r.net.ServeDNS(append(r.names(), r.outsideNames())...)
 }
 
 // awsEndpoint answers for all services.

@@ -104,6 +104,7 @@ func newUp(home func() sandbox.Home) *cobra.Command {
 	cmd.Flags().StringVar(&o.Account, "account", "", "account number (default 111122223333, or what the first adopted file says)")
 	cmd.Flags().StringVar(&o.Cache, "cache", sandbox.DefaultCache, "folder of the machines' base images")
 	cmd.Flags().StringVar(&o.Record, "record", "", "file that gets which permissions each call asked for: JSON, a line for each call")
+	cmd.Flags().BoolVar(&o.Internet, "internet", false, "let machines with a way out reach by HTTP and HTTPS whatever this machine reaches; else only mirrors of packages")
 	cmd.Flags().BoolVar(&noSSH, "no-ssh-config", false, "do not let plain ssh reach the region's addresses (through a file in /etc/ssh/ssh_config.d)")
 	return cmd
 }

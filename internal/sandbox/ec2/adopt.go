@@ -50,6 +50,7 @@ func (s *Service) AdoptSubnetIn(_ context.Context, subnetID, cidr, zone string) 
 			return fmt.Errorf("adopt subnet %s: %w", subnetID, err)
 		}
 		home.DNSHostnames = true
+		home.LetOut = true // what the subnets' own routes are, the file does not say
 		if err := s.vpcs.put(vpcKey(home), home); err != nil {
 			return err
 		}

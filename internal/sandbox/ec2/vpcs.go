@@ -18,6 +18,8 @@ type vpcRow struct {
 	DNSSupport   bool
 	DNSHostnames bool
 	UsageMetrics bool
+	// LetOut is set where machines reach the world outside whatever the routes say.
+	LetOut bool `json:",omitempty"`
 }
 
 func vpcKey(v *vpcRow) string { return *v.Desc.VpcId }

@@ -5,6 +5,7 @@ package image
 import (
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +18,31 @@ import (
 func hostSources(suite string) (string, error) { return sourcesIn("/etc/apt", suite) }
 
 func sourcesIn(dir, suite string) (string, error) {
+	found, err := allSources(dir)
+	return translate(found, suite), err
+}
+
+// Mirrors returns the names of the hosts that this host's apt fetches packages from,
+// and of Debian's own mirrors, which the machines' image may know.
+func Mirrors() ([]string, error) { return mirrorsIn("/etc/apt") }
+
+func mirrorsIn(dir string) ([]string, error) {
+	found, err := allSources(dir)
+	names := []string{"deb.debian.org", "security.debian.org"}
+	for _, s := range found {
+		if u, err := url.Parse(s.uri); err == nil && u.Hostname() != "" {
+			names = append(names, strings.ToLower(u.Hostname()))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// allSources reads the sources of apt's configuration in a directory.
+func allSources(dir string) ([]source, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "sources.list.d", "*"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	files = append([]string{filepath.Join(dir, "sources.list")}, files...)
 	var found []source
@@ -29,7 +52,7 @@ func sourcesIn(dir, suite string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		switch filepath.Ext(file) {
 		case ".list":
@@ -38,7 +61,7 @@ func sourcesIn(dir, suite string) (string, error) {
 			found = append(found, parseDeb822(string(data))...)
 		}
 	}
-	return translate(found, suite), nil
+	return found, nil
 }
 
 // A source is one suite of one archive.

@@ -283,6 +283,12 @@ func (f *fakeEC2) CreateTags(context.Context, *ec2.CreateTagsInput) (*ec2.Create
 	return &ec2.CreateTagsOutput{}, nil
 }
 
+func (f *fakeEC2) LetOut(string) error {
+	err := f.call("LetOut")
+	f.mu.Unlock()
+	return err
+}
+
 func (f *fakeEC2) CreateVpc(context.Context, *ec2.CreateVpcInput) (*ec2.CreateVpcOutput, error) {
 	err := f.call("CreateVpc")
 	defer f.mu.Unlock()

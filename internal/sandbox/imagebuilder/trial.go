@@ -141,6 +141,9 @@ func (s *Service) trialSubnet(ctx context.Context) (string, error) {
 		}
 		vpcs = []string{*out.Vpc.VpcId}
 	}
+	if err := s.cfg.EC2.LetOut(vpcs[0]); err != nil {
+		return "", err
+	}
 	out, err := s.cfg.EC2.CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: &vpcs[0], CidrBlock: aws.String(trialNetwork), TagSpecifications: tags(ec2types.ResourceTypeSubnet)})
 	if err != nil {
 		return "", err

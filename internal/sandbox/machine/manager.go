@@ -34,7 +34,7 @@ type Config struct {
 	Name    string       // of the region on this host; machines' cgroups lie below this name
 	Dir     string       // disks and state of machines; not on an overlay itself
 	Network *vpc.Network // where interfaces are attached
-	CA      []byte       // certificate in PEM that machines trust; may be empty
+	CA      []byte       // certificates in PEM that machines trust; may be empty
 	OnExit  func(Exit)   // called once for each machine that ended, in no particular order
 	Log     *slog.Logger // nil: slog.Default()
 

@@ -23,34 +23,24 @@ const (
 	trustName    = "sandbox-region" // of the region's certificate
 )
 
-// trust makes the root file system of the calling thread trust a certificate. It
-// does what update-ca-certificates would do, which takes half a second to find out
-// that nothing else has changed.
-func trust(certPEM []byte) error {
-	if len(certPEM) == 0 {
-		return nil
-	}
-	block, _ := pem.Decode(certPEM)
-	if block == nil {
-		return errors.New("the region's certificate is not PEM")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return fmt.Errorf("the region's certificate: %w", err)
-	}
-	hash, err := subjectHash(cert)
-	if err != nil {
-		return err
-	}
-	for _, path := range []string{trustSources + "/" + trustName + ".crt", trustDir + "/" + trustName + ".pem"} {
-		if err := (File{Path: path, Mode: 0o644, Content: certPEM}).write(); err != nil {
-			return err
+// trust makes the root file system of the calling thread trust certificates: the
+// region's, which is the first, and those by which the host trusts what is between it
+// and the world. It does what update-ca-certificates would do, which takes half a
+// second to find out that nothing else has changed.
+func trust(certsPEM []byte) error {
+	name := trustName
+	for i, rest := 1, certsPEM; len(bytes.TrimSpace(rest)) > 0; i++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return errors.New("a certificate for machines to trust is not PEM")
 		}
+		if err := trustOne(name, block); err != nil {
+			return fmt.Errorf("certificate %d for machines to trust: %w", i, err)
+		}
+		name = fmt.Sprintf("%s-host-%d", trustName, i)
 	}
-	link := trustDir + "/" + hash + ".0"
-	_ = os.Remove(link)
-	if err := os.Symlink(trustName+".pem", link); err != nil {
-		return err
+	if len(certsPEM) == 0 {
+		return nil
 	}
 	bundle, err := os.ReadFile(trustBundle)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -59,7 +49,26 @@ func trust(certPEM []byte) error {
 	if len(bundle) > 0 && !bytes.HasSuffix(bundle, []byte("\n")) {
 		bundle = append(bundle, '\n')
 	}
-	return File{Path: trustBundle, Mode: 0o644, Content: append(bundle, certPEM...)}.write()
+	return File{Path: trustBundle, Mode: 0o644, Content: append(bundle, certsPEM...)}.write()
+}
+
+func trustOne(name string, block *pem.Block) error {
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	hash, err := subjectHash(cert)
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{trustSources + "/" + name + ".crt", trustDir + "/" + name + ".pem"} {
+		if err := (File{Path: path, Mode: 0o644, Content: pem.EncodeToMemory(block)}).write(); err != nil {
+			return err
+		}
+	}
+	link := trustDir + "/" + hash + ".0"
+	_ = os.Remove(link)
+	return os.Symlink(name+".pem", link)
 }
 
 // subjectHash returns the name under which OpenSSL looks for a certificate in a

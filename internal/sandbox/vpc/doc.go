@@ -7,8 +7,9 @@
 // groups are one chain with connection tracking. The router also holds the
 // addresses of the region's services (metadata, DNS, AWS endpoint) and of each
 // subnet's gateway and resolver. Addresses that nobody has swallow packets in
-// silence, as in EC2; there is no way out to the Internet, and nothing shows in
-// the host's own network.
+// silence, as in EC2; nothing shows in the host's own network. What machines reach of
+// the world outside is behind one address, [OutsideAddr], whose listeners are the
+// daemon's; security groups hold for it.
 //
 // The daemon reaches into the namespace with [Network.Listen] and
 // [Network.Dial]; such connections are not subject to security groups. The

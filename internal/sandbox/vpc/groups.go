@@ -89,7 +89,7 @@ func firstLine(s string) string {
 
 // renderGroups writes the nft script for the groups. A new connection passes if a
 // rule of a group of its source lets it out and one of its destination's lets it
-// in.
+// in. Outside there are no groups.
 func renderGroups(groups []Group) string {
 	groups = slices.Clone(groups)
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
@@ -125,8 +125,22 @@ func renderGroups(groups []Group) string {
 		ct state invalid drop
 		goto egress
 	}
-}
+	chain outside {
+		ct state established,related accept
 `)
+	for _, g := range groups {
+		for _, line := range ruleLines(g.Egress, "saddr", "daddr", g.ID, known) {
+			fmt.Fprintf(&b, "\t\t%s accept\n", line)
+		}
+	}
+	fmt.Fprintf(&b, `		drop
+	}
+	chain input {
+		type filter hook input priority filter; policy accept;
+		ip daddr %s goto outside
+	}
+}
+`, OutsideAddr)
 	return b.String()
 }
 

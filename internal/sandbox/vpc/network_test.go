@@ -133,6 +133,40 @@ func (h *host) mustTimeOut(t *testing.T, address string) {
 	}
 }
 
+func TestSecurityGroupsHoldForTheOutside(t *testing.T) {
+	n := newNetwork(t)
+	a, b := newHost(t, n, "10.0.1.5"), newHost(t, n, "10.0.1.6")
+	for _, port := range []string{"80", "443"} {
+		l, err := n.Listen("tcp", OutsideAddr+":"+port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+				_, _ = io.WriteString(c, host)
+				c.Close()
+			}
+		}()
+	}
+	everywhere := netip.MustParsePrefix("0.0.0.0/0")
+	err := n.SetGroups([]Group{
+		{ID: "sg-1", Members: []netip.Addr{a.Addr}, Egress: []Rule{{Protocol: "tcp", FromPort: 443, ToPort: 443, CIDR: everywhere}}},
+		{ID: "sg-2", Members: []netip.Addr{b.Addr}, Egress: []Rule{{Protocol: "-1", CIDR: netip.MustParsePrefix("10.0.0.0/8")}, {Protocol: "-1", GroupID: "sg-1"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.mustCall(t, OutsideAddr+":443", a.Addr.String())
+	a.mustTimeOut(t, OutsideAddr+":80")
+	b.mustTimeOut(t, OutsideAddr+":443")
+}
+
 func TestSecurityGroupsDecideWhatPasses(t *testing.T) {
 	n := newNetwork(t)
 	a, b := newHost(t, n, "10.0.1.5"), newHost(t, n, "10.0.1.6")

@@ -25,6 +25,10 @@ const (
 	MetadataAddr = "169.254.169.254" // instance metadata
 	DNSAddr      = "169.254.169.253" // resolver; so is the second address of each subnet
 	EndpointAddr = "169.254.171.1"   // the region's AWS endpoint, and the server of mounts
+
+	// OutsideAddr stands for everything outside that machines reach, as far as security
+	// groups and listeners go. It is of a range that nobody has (RFC 2544).
+	OutsideAddr = "198.18.0.1"
 )
 
 // MTU is the packet size inside a VPC.
@@ -143,7 +147,7 @@ func (n *Network) setUpRouter() error {
 	if err := errors.Join(n.nl.LinkSetARPOff(svc), n.nl.LinkSetUp(svc), n.nl.LinkSetUp(void)); err != nil {
 		return err
 	}
-	for _, a := range []string{MetadataAddr, DNSAddr, EndpointAddr} {
+	for _, a := range []string{MetadataAddr, DNSAddr, EndpointAddr, OutsideAddr} {
 		if err := n.addServiceAddr(svc, netip.MustParseAddr(a)); err != nil {
 			return err
 		}
