@@ -404,7 +404,7 @@ func (c *EC2) Instances(ctx context.Context) ([]Instance, error) {
 func (c *EC2) describe(ctx context.Context, in *ec2.DescribeInstancesInput) ([]Instance, error) {
 	var out []Instance
 	for {
-		res, err := c.API.DescribeInstances(ctx, in)
+		res, err := c.API.DescribeInstances(ctx, in, readLeanly)
 		if err != nil {
 			return out, fmt.Errorf("describe instances: %w", err)
 		}
