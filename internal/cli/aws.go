@@ -18,7 +18,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"pcluster/internal/cluster"
 	"pcluster/internal/validate"

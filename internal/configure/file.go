@@ -1,13 +1,14 @@
 package configure
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // A plan is what was answered.
@@ -67,60 +68,116 @@ func (p plan) computeTypes() []string {
 
 var notAlphanumeric = regexp.MustCompile(`[^A-Za-z0-9]`)
 
-// text returns the file, its keys in the order that people expect.
+// The file, as far as it is asked about, with its keys in the order that people expect.
+type (
+	clusterFile struct {
+		Region     string     `yaml:"Region"`
+		Image      imageOS    `yaml:"Image"`
+		HeadNode   headNode   `yaml:"HeadNode"`
+		Scheduling scheduling `yaml:"Scheduling"`
+	}
+	imageOS struct {
+		OS string `yaml:"Os"`
+	}
+	headNode struct {
+		InstanceType string `yaml:"InstanceType"`
+		Networking   struct {
+			Subnet string `yaml:"SubnetId"`
+		} `yaml:"Networking"`
+		SSH struct {
+			Key string `yaml:"KeyName"`
+		} `yaml:"Ssh"`
+		IMDS *headMetadata `yaml:"Imds,omitempty"`
+	}
+	headMetadata struct {
+		Secured bool `yaml:"Secured"`
+	}
+	scheduling struct {
+		Scheduler   string       `yaml:"Scheduler"`
+		BatchQueues []batchQueue `yaml:"AwsBatchQueues,omitempty"`
+		SlurmQueues []slurmQueue `yaml:"SlurmQueues,omitempty"`
+	}
+	batchQueue struct {
+		Name       string          `yaml:"Name"`
+		Resources  []batchResource `yaml:"ComputeResources"`
+		Networking networking      `yaml:"Networking"`
+	}
+	batchResource struct {
+		Name          string   `yaml:"Name"`
+		InstanceTypes []string `yaml:"InstanceTypes"`
+		Min           int      `yaml:"MinvCpus"`
+		Desired       int      `yaml:"DesiredvCpus"`
+		Max           int      `yaml:"MaxvCpus"`
+	}
+	slurmQueue struct {
+		Name       string          `yaml:"Name"`
+		Resources  []slurmResource `yaml:"ComputeResources"`
+		Networking networking      `yaml:"Networking"`
+	}
+	slurmResource struct {
+		Name      string         `yaml:"Name"`
+		Instances []instanceType `yaml:"Instances"`
+		Min       int            `yaml:"MinCount"`
+		Max       int            `yaml:"MaxCount"`
+		EFA       *enabled       `yaml:"Efa,omitempty"`
+	}
+	instanceType struct {
+		Type string `yaml:"InstanceType"`
+	}
+	networking struct {
+		Placement *placementGroup `yaml:"PlacementGroup,omitempty"`
+		Subnets   []string        `yaml:"SubnetIds"`
+	}
+	placementGroup struct {
+		Enabled bool   `yaml:"Enabled"`
+		ID      string `yaml:"Id,omitempty"`
+	}
+	enabled struct {
+		Enabled bool `yaml:"Enabled"`
+	}
+)
+
+// text returns the file.
 func (p plan) text() ([]byte, error) {
-	type object = yaml.MapSlice
-	pair := func(key string, value any) yaml.MapItem { return yaml.MapItem{Key: key, Value: value} }
-	head := object{
-		pair("InstanceType", p.headType),
-		pair("Networking", object{pair("SubnetId", p.headSubnet)}),
-		pair("Ssh", object{pair("KeyName", p.keyName)}),
-	}
-	scheduling := object{pair("Scheduler", p.scheduler)}
+	file := clusterFile{Region: p.region, Image: imageOS{p.os}, HeadNode: headNode{InstanceType: p.headType}}
+	file.HeadNode.Networking.Subnet = p.headSubnet
+	file.HeadNode.SSH.Key = p.keyName
+	file.Scheduling.Scheduler = p.scheduler
+	subnets := networking{Subnets: []string{p.computeSubnet}}
 	if p.scheduler == batch {
-		head = append(head, pair("Imds", object{pair("Secured", false)}))
-		scheduling = append(scheduling, pair("AwsBatchQueues", []object{{
-			pair("Name", p.queues[0].name),
-			pair("ComputeResources", []object{{
-				pair("Name", "optimal"), pair("InstanceTypes", []string{"optimal"}),
-				pair("MinvCpus", 0), pair("DesiredvCpus", 0), pair("MaxvCpus", p.maxvCPUs),
-			}}),
-			pair("Networking", object{pair("SubnetIds", []string{p.computeSubnet})}),
-		}}))
-	} else {
-		var queues []object
-		for _, q := range p.queues {
-			var resources []object
-			for _, r := range q.resources {
-				o := object{
-					pair("Name", notAlphanumeric.ReplaceAllString(r.instanceType, "")),
-					pair("Instances", []object{{pair("InstanceType", r.instanceType)}}),
-					pair("MinCount", 0), pair("MaxCount", r.maxCount),
-				}
-				if r.efaSupported {
-					o = append(o, pair("Efa", object{pair("Enabled", r.efa)}))
-				}
-				resources = append(resources, o)
-			}
-			networking := object{}
-			if q.efa() {
-				group := object{pair("Enabled", true)}
-				if q.placementGroup != "" {
-					group = append(group, pair("Id", q.placementGroup))
-				}
-				networking = append(networking, pair("PlacementGroup", group))
-			}
-			networking = append(networking, pair("SubnetIds", []string{p.computeSubnet}))
-			queues = append(queues, object{pair("Name", q.name), pair("ComputeResources", resources), pair("Networking", networking)})
-		}
-		scheduling = append(scheduling, pair("SlurmQueues", queues))
+		file.HeadNode.IMDS = &headMetadata{Secured: false}
+		file.Scheduling.BatchQueues = []batchQueue{{
+			Name:       p.queues[0].name,
+			Resources:  []batchResource{{Name: "optimal", InstanceTypes: []string{"optimal"}, Max: p.maxvCPUs}},
+			Networking: subnets,
+		}}
 	}
-	return yaml.Marshal(object{
-		pair("Region", p.region),
-		pair("Image", object{pair("Os", p.os)}),
-		pair("HeadNode", head),
-		pair("Scheduling", scheduling),
-	})
+	for _, q := range p.queues {
+		if p.scheduler == batch {
+			break
+		}
+		queue := slurmQueue{Name: q.name, Networking: subnets}
+		for _, r := range q.resources {
+			resource := slurmResource{
+				Name:      notAlphanumeric.ReplaceAllString(r.instanceType, ""),
+				Instances: []instanceType{{r.instanceType}}, Max: r.maxCount,
+			}
+			if r.efaSupported {
+				resource.EFA = &enabled{r.efa}
+			}
+			queue.Resources = append(queue.Resources, resource)
+		}
+		if q.efa() {
+			queue.Networking.Placement = &placementGroup{Enabled: true, ID: q.placementGroup}
+		}
+		file.Scheduling.SlurmQueues = append(file.Scheduling.SlurmQueues, queue)
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	enc.CompactSeqIndent() // as ParallelCluster writes it
+	err := errors.Join(enc.Encode(file), enc.Close())
+	return b.Bytes(), err
 }
 
 // checkFree refuses a path at which there is something.

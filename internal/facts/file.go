@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"pcluster/internal/config"
 )
@@ -63,9 +63,13 @@ func unmarshal(data []byte, v any) error {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 {
 		return nil
 	} else if trimmed[0] != '{' || json.Unmarshal(trimmed, &struct{}{}) != nil {
-		var err error
-		if data, err = yaml.YAMLToJSON(data); err != nil {
+		var document any
+		if err := yaml.Unmarshal(data, &document); err != nil {
 			return err
+		}
+		var err error
+		if data, err = json.Marshal(document); err != nil {
+			return fmt.Errorf("keys are not text: %w", err)
 		}
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))

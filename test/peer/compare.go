@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -8,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // A difference between the real tool's judgement of a file and ours.
@@ -127,7 +128,9 @@ func readVerdicts(path string) ([]*verdict, error) {
 		return nil, err
 	}
 	var out []*verdict
-	if err := yaml.UnmarshalWithOptions(data, &out, yaml.Strict()); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&out); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, v := range out {

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"pcluster/internal/config"
 )
 
@@ -180,8 +178,8 @@ var tempting = map[string][]tree{
 	"PasswordSecretArn":                   {"arn:aws:secretsmanager:us-east-1:111122223333:secret:none", "arn:aws:ssm:us-east-1:111122223333:parameter/p", "nonsense"},
 	"MungeKeySecretArn":                   {"arn:aws:secretsmanager:us-east-1:111122223333:secret:none", "arn:aws:secretsmanager:us-east-1:111122223333:secret:s"},
 	"LdapTlsReqCert":                      {"never", "allow", "try", "demand"},
-	"AdditionalSssdConfigs":               {yaml.MapSlice{{Key: "id_provider", Value: "ad"}}, yaml.MapSlice{{Key: "access_provider", Value: "simple"}}},
-	"CustomSlurmSettings":                 {yaml.MapSlice{{Key: "State", Value: "UP"}}, yaml.MapSlice{{Key: "Nodes", Value: "x"}}, []any{yaml.MapSlice{{Key: "SlurmctldHost", Value: "x"}}}, []any{yaml.MapSlice{{Key: "NodeName", Value: "q1-st-x"}}}},
+	"AdditionalSssdConfigs":               {mapping{{Key: "id_provider", Value: "ad"}}, mapping{{Key: "access_provider", Value: "simple"}}},
+	"CustomSlurmSettings":                 {mapping{{Key: "State", Value: "UP"}}, mapping{{Key: "Nodes", Value: "x"}}, []any{mapping{{Key: "SlurmctldHost", Value: "x"}}}, []any{mapping{{Key: "NodeName", Value: "q1-st-x"}}}},
 	"HostedZoneId":                        {"Z2"},
 	"RetentionInDays":                     {0, 13, 3653},
 	"DeletionPolicy":                      {"Delete", "Retain", "Snapshot"},
@@ -221,8 +219,8 @@ var tempting = map[string][]tree{
 }
 
 // strangers are keys of other sections, put where they don't belong.
-var strangers = []yaml.MapItem{
-	{Key: "SubnetId", Value: "subnet-11111111"}, {Key: "Iam", Value: yaml.MapSlice{}}, {Key: "Size", Value: 10}, {Key: "Ssh", Value: yaml.MapSlice{}},
+var strangers = []entry{
+	{Key: "SubnetId", Value: "subnet-11111111"}, {Key: "Iam", Value: mapping{}}, {Key: "Size", Value: 10}, {Key: "Ssh", Value: mapping{}},
 	{Key: "name", Value: "x"}, {Key: 5, Value: "x"}, {Key: "Enabled", Value: true}, {Key: "ComputeResources", Value: []any{}},
 }
 
@@ -268,14 +266,14 @@ func mutations(t tree, keys map[string]config.Key) []mutation {
 			value("bogus")
 		}
 		switch v := v.(type) {
-		case yaml.MapSlice:
-			put("empty", set(yaml.MapSlice{}))
+		case mapping:
+			put("empty", set(mapping{}))
 			put("text", set("text"))
 			put("list", set([]any{clone(v)}))
 			for _, s := range strangers {
-				if !slices.ContainsFunc(v, func(e yaml.MapItem) bool { return e.Key == s.Key }) {
+				if !slices.ContainsFunc(v, func(e entry) bool { return e.Key == s.Key }) {
 					put(fmt.Sprint("with-", s.Key), func(in tree, last any) tree {
-						return set(append(slices.Clone(at(in, place{last}).(yaml.MapSlice)), s))(in, last)
+						return set(append(slices.Clone(at(in, place{last}).(mapping)), s))(in, last)
 					})
 				}
 			}
@@ -291,7 +289,7 @@ func mutations(t tree, keys map[string]config.Key) []mutation {
 			put("number", set(5))
 			put("bool", set(true))
 			put("list", set([]any{v}))
-			put("map", set(yaml.MapSlice{{Key: "a", Value: "b"}}))
+			put("map", set(mapping{{Key: "a", Value: "b"}}))
 			put("blank", set(v+" "))
 			put("newline", set(v+"\n"))
 			put("long", set(v+strings.Repeat("a", 300)))

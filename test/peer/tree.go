@@ -2,24 +2,59 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
-// A tree is a YAML document as the mutations see it: yaml.MapSlice, []any or a
-// scalar. Mappings keep their order and may have a key twice.
+// A tree is a YAML document as the mutations see it: a mapping, []any or a scalar.
 type tree = any
 
+// A mapping keeps its order and may have a key twice.
+type mapping []entry
+
+type entry struct{ Key, Value tree }
+
 func parseTree(text string) (tree, error) {
-	var t tree
-	if err := yaml.UnmarshalWithOptions([]byte(text), &t, yaml.UseOrderedMap()); err != nil {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil || document.Kind == 0 {
 		return nil, err
 	}
-	return t, nil
+	return treeOf(document.Content[0])
+}
+
+func treeOf(n *yaml.Node) (tree, error) {
+	switch n.Kind {
+	case yaml.AliasNode:
+		return treeOf(n.Alias)
+	case yaml.MappingNode:
+		m := make(mapping, len(n.Content)/2)
+		for i := range m {
+			var errs [2]error
+			m[i].Key, errs[0] = treeOf(n.Content[2*i])
+			m[i].Value, errs[1] = treeOf(n.Content[2*i+1])
+			if err := errors.Join(errs[:]...); err != nil {
+				return nil, err
+			}
+		}
+		return m, nil
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			var err error
+			if list[i], err = treeOf(c); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	}
+	var v any
+	err := n.Decode(&v)
+	return v, err
 }
 
 // render writes a document in block style. Text that YAML could take for something
@@ -33,7 +68,7 @@ func render(t tree) string {
 func write(b *strings.Builder, t tree, indent int) {
 	pad := strings.Repeat("  ", indent)
 	switch t := t.(type) {
-	case yaml.MapSlice:
+	case mapping:
 		for _, e := range t {
 			b.WriteString(pad + scalar(e.Key) + ":")
 			below(b, e.Value, indent+1)
@@ -50,7 +85,7 @@ func write(b *strings.Builder, t tree, indent int) {
 
 func below(b *strings.Builder, t tree, indent int) {
 	switch v := t.(type) {
-	case yaml.MapSlice:
+	case mapping:
 		if len(v) == 0 {
 			b.WriteString(" {}\n")
 			return
@@ -91,10 +126,10 @@ func scalar(t tree) string {
 // clone copies what a mutation may change.
 func clone(t tree) tree {
 	switch t := t.(type) {
-	case yaml.MapSlice:
-		out := make(yaml.MapSlice, len(t))
+	case mapping:
+		out := make(mapping, len(t))
 		for i, e := range t {
-			out[i] = yaml.MapItem{Key: e.Key, Value: clone(e.Value)}
+			out[i] = entry{Key: e.Key, Value: clone(e.Value)}
 		}
 		return out
 	case []any:
@@ -135,7 +170,7 @@ func (p place) write(index func(int) string) string {
 // walk visits all values below a tree, parents first.
 func walk(t tree, at place, visit func(at place, v tree)) {
 	switch t := t.(type) {
-	case yaml.MapSlice:
+	case mapping:
 		for _, e := range t {
 			p := append(slices.Clip(at), e.Key)
 			visit(p, e.Value)
@@ -157,7 +192,7 @@ func change(t tree, at place, edit func(in tree, last any) tree) tree {
 		return edit(t, at[0])
 	}
 	switch t := t.(type) {
-	case yaml.MapSlice:
+	case mapping:
 		for i, e := range t {
 			if e.Key == at[0] {
 				t[i].Value = change(e.Value, at[1:], edit)
@@ -176,7 +211,7 @@ func change(t tree, at place, edit func(in tree, last any) tree) tree {
 func set(value tree) func(tree, any) tree {
 	return func(in tree, last any) tree {
 		switch in := in.(type) {
-		case yaml.MapSlice:
+		case mapping:
 			for i, e := range in {
 				if e.Key == last {
 					in[i].Value = value
@@ -193,8 +228,8 @@ func set(value tree) func(tree, any) tree {
 
 func drop(in tree, last any) tree {
 	switch in := in.(type) {
-	case yaml.MapSlice:
-		return slices.DeleteFunc(in, func(e yaml.MapItem) bool { return e.Key == last })
+	case mapping:
+		return slices.DeleteFunc(in, func(e entry) bool { return e.Key == last })
 	case []any:
 		if i := last.(int); i < len(in) {
 			return slices.Delete(in, i, i+1)
@@ -206,7 +241,7 @@ func drop(in tree, last any) tree {
 // rename gives a key another name.
 func rename(to string) func(tree, any) tree {
 	return func(in tree, last any) tree {
-		if m, ok := in.(yaml.MapSlice); ok {
+		if m, ok := in.(mapping); ok {
 			for i, e := range m {
 				if e.Key == last {
 					m[i].Key = to
@@ -221,8 +256,8 @@ func rename(to string) func(tree, any) tree {
 func add(key string, value tree) func(tree, any) tree {
 	return func(in tree, last any) tree {
 		switch in := in.(type) {
-		case yaml.MapSlice:
-			return append(in, yaml.MapItem{Key: key, Value: value})
+		case mapping:
+			return append(in, entry{Key: key, Value: value})
 		case []any:
 			return append(in, value)
 		}
@@ -234,8 +269,8 @@ func add(key string, value tree) func(tree, any) tree {
 func at(t tree, p place) tree {
 	for _, s := range p {
 		switch v := t.(type) {
-		case yaml.MapSlice:
-			i := slices.IndexFunc(v, func(e yaml.MapItem) bool { return e.Key == s })
+		case mapping:
+			i := slices.IndexFunc(v, func(e entry) bool { return e.Key == s })
 			if i < 0 {
 				return nil
 			}

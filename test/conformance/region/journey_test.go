@@ -1,6 +1,7 @@
 package region
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/jmespath/go-jmespath"
+	"go.yaml.in/yaml/v3"
 )
 
 // A journey is what somebody does with a region, one step after the other.
@@ -79,8 +80,10 @@ func loadJourneys(t *testing.T) []journey {
 			t.Fatal(err)
 		}
 		j := journey{Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), sum: fmt.Sprintf("%x", sha256.Sum256(data))}
-		if err := yaml.UnmarshalWithOptions(data, &j, yaml.Strict()); err != nil {
-			t.Fatalf("%s: %s", file, yaml.FormatError(err, false, true))
+		decoder := yaml.NewDecoder(bytes.NewReader(data))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&j); err != nil {
+			t.Fatalf("%s: %v", file, err)
 		}
 		all = append(all, j)
 	}
