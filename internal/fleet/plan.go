@@ -93,6 +93,8 @@ func (p *planner) repeat() {
 	}
 	for _, node := range sortedKeys(p.mem.Assigned) {
 		if a := p.mem.Assigned[node]; !a.Named {
+			a.Attempts = 0 // until this one has ended nobody is to judge what came of them
+			p.mem.Assigned[node] = a
 			p.do.Assign = append(p.do.Assign, a)
 		}
 	}
@@ -294,6 +296,10 @@ func (p *planner) launchGroup(wanted, covered map[string]bool, least int, jobs .
 		}
 	}
 	p.mem.Groups[group] = g
+	if len(g.Parts) == 0 {
+		p.logf("%s: all nodes are being launched already", describeJobs(jobs))
+		return
+	}
 	p.logf("launch %s for %s", slurm.Compress(slices.Concat(slices.Collect(maps.Values(byKey))...)), describeJobs(jobs))
 }
 

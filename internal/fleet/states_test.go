@@ -154,3 +154,60 @@ func TestHoursWithoutAHeadNodeCostNoJob(t *testing.T) {
 		}
 	}
 }
+
+func TestStaticNodesAreNotWaitedForLongerThanTheUserSays(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.policy.StaticTimeout = 15 * time.Minute
+	for _, name := range []string{"q-st-a-1", "q-dy-a-1"} {
+		s.has(name)
+		a := s.mem.Assigned[name]
+		a.Ready = false
+		s.mem.Assigned[name] = a
+	}
+	boots := func(name string) slurm.Node {
+		return slurm.Node{Name: name, Addr: s.mem.Assigned[name].Addr, State: "IDLE+CLOUD+NOT_RESPONDING+POWERING_UP", Partitions: []string{"q"}}
+	}
+	static, dynamic := boots("q-st-a-1"), boots("q-dy-a-1")
+	s.now = s.now.Add(14 * time.Minute)
+	s.step(Observed{Slurm: s.view(static, dynamic)})
+	s.expect("decision within the time", s.decided(), "")
+	s.now = s.now.Add(2 * time.Minute)
+	lost := s.mem.Assigned["q-st-a-1"].Instance
+	s.step(Observed{Slurm: s.view(static, dynamic)})
+	s.expect("terminated", s.do.Terminate, []string{lost})
+	s.expect("failures", s.mem.Failures["q/a"], 1)
+}
+
+func TestHandsOff(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.policy.HandsOff = true
+	s.has("q-dy-a-1")
+	stray := Instance{ID: "i-99", State: "running", Addr: "10.9.9.9", Queue: "q", Resource: "a", Token: "another"}
+	down := slurm.Node{Name: "q-dy-a-1", Addr: "elsewhere", State: "DOWN+CLOUD", Partitions: []string{"q"}, Reason: "broken"}
+	for range 3 {
+		s.now = s.now.Add(time.Hour)
+		s.step(Observed{Slurm: s.view(down), EC2: s.ec2(stray)})
+		s.expect("decision about what is found", s.decided(), "")
+	}
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-2"))}, Suspended: []string{"q-dy-a-1"}})
+	s.expect("a request is carried out", s.launching("q-dy-a-2"), true)
+	s.expect("and so is an end", len(s.do.Terminate), 1)
+}
+
+// What came of attempts to name a node is not judged while a new process makes another.
+func TestAnAttemptThatIsRepeatedIsNotJudgedBefore(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.has("q-dy-a-1")
+	a := s.mem.Assigned["q-dy-a-1"]
+	a.Named, a.Ready, a.Attempts = false, false, namingAttempts
+	s.mem.Assigned["q-dy-a-1"] = a
+	n := slurm.Node{Name: "q-dy-a-1", Addr: "q-dy-a-1", State: "ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP", Partitions: []string{"q"}}
+	s.step(Observed{Restarted: true, Slurm: s.view(n)})
+	s.expect("attempts", len(s.do.Assign), 1)
+	s.expect("terminated", s.do.Terminate, []string(nil))
+	for range namingAttempts {
+		s.step(Observed{NamedInPart: []Assignment{a}})
+	}
+	s.step(Observed{Slurm: s.view(n)})
+	s.expect("terminated in the end", s.do.Terminate, []string{a.Instance})
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pcluster/internal/fleet"
+	"pcluster/internal/slurm"
 )
 
 // checks are what must hold always, whatever goes wrong.
@@ -83,6 +84,20 @@ func (c *checks) started(j *Job) {
 	}
 	c.w.result.Started++
 	c.w.result.Waited = append(c.w.result.Waited, c.w.clock.Now().Sub(j.waiting))
+}
+
+// requeued: no job that runs loses its nodes while they have their instances, and
+// slurmctld reaches them, however long it did not.
+func (c *checks) requeued(j *Job) {
+	if j.state != running || stopped(c.w.status) || c.w.slurm.cut {
+		return
+	}
+	for _, n := range j.nodes {
+		if n.instance == nil || !n.instance.Alive() {
+			return
+		}
+	}
+	c.fail("job %s, which runs on %s, goes back to the queue", j.ID, slurm.Compress(names(j.nodes)))
 }
 
 // decided: jobs that can't use a part of their nodes get all or none, and every

@@ -26,6 +26,11 @@ type Config struct {
 
 	// Arrivals, in the mean; 0: never.
 	Job, Cancel, Crash, Outage, Shortage, Stop time.Duration
+	// Away is when the head node is down or cut off, for hours.
+	Away time.Duration
+	// ClockSteps is by how much the head node's clock may be off when the daemon starts
+	// again.
+	ClockSteps time.Duration
 	// MemoryLost is the share of crashes after which the memory can't be read.
 	MemoryLost float64
 	// Load is called once, in place of jobs that arrive at random; may be nil.
@@ -98,9 +103,13 @@ func (w *world) populate() {
 	if w.cfg.Load != nil {
 		w.cfg.Load(w.slurm)
 	}
-	w.every(w.cfg.Job, w.submit)
+	w.every(w.cfg.Job, func() {
+		if !w.slurm.down {
+			w.submit()
+		}
+	})
 	w.every(w.cfg.Cancel, func() {
-		if len(w.slurm.jobs) > 0 {
+		if len(w.slurm.jobs) > 0 && !w.slurm.down {
 			j := w.slurm.jobs[w.rng.IntN(len(w.slurm.jobs))]
 			w.log("job %s is cancelled", j.ID)
 			w.slurm.Cancel(j)
@@ -109,18 +118,16 @@ func (w *world) populate() {
 	w.every(w.cfg.Crash, func() { w.crash(w.between(time.Second, 3*time.Minute)) })
 	w.every(w.cfg.Outage, func() {
 		length := w.between(time.Minute, 20*time.Minute)
+		what, outages := "EC2", &w.ec2Refuses
 		if w.rng.IntN(2) == 0 {
-			w.log("slurmctld is out of reach for %v", length)
-			w.slurmDown = true
-			w.blinded()
-			w.clock.After(length, func() { w.slurmDown = false; w.sees() })
-			return
+			what, outages = "slurmctld", &w.slurmRefuses
 		}
-		w.log("EC2 is out of reach for %v", length)
-		w.cloud.Faults.InternalError = 1
+		w.log("%s is out of reach for %v", what, length)
+		w.refuse(outages)
 		w.blinded()
-		w.clock.After(length, func() { w.cloud.Faults.InternalError = w.troubled(w.cfg.Faults).InternalError; w.sees() })
+		w.clock.After(length, func() { w.answerAgain(outages); w.sees() })
 	})
+	w.every(w.cfg.Away, w.leave)
 	w.every(w.cfg.Shortage, func() {
 		all := w.offers()
 		o := all[w.rng.IntN(len(all))]
@@ -137,14 +144,6 @@ func (w *world) populate() {
 		w.status = fleet.StopRequested
 		w.clock.After(w.between(time.Minute, 20*time.Minute), w.startFleet)
 	})
-}
-
-// troubled returns faults for as long as there is trouble.
-func (w *world) troubled(f Faults) Faults {
-	if w.quiet {
-		return Faults{}
-	}
-	return f
 }
 
 func (w *world) offers() []Offer {
@@ -199,8 +198,9 @@ func (w *world) settleTime() time.Duration {
 func (w *world) calm() {
 	w.log("it is quiet")
 	w.quiet = true
-	w.cloud.Faults = Faults{}
-	w.slurmDown = false
+	w.comeBack()
+	w.slurmRefuses, w.ec2Refuses = 0, 0
+	w.setFaults()
 	w.startFleet()
 	for _, o := range w.offers() {
 		w.cloud.Unlimited(o)
@@ -255,7 +255,7 @@ func (w *world) balance(limit time.Time) {
 	}
 	// Instances may cost what nodes were wanted for, and a little each.
 	ledger, wanted := w.cloud.Ledger(), w.slurm.Wanted()
-	if most := wanted + wanted/20 + time.Duration(ledger.Launched)*perInstance; ledger.Spent > most {
+	if most := wanted + wanted/20 + w.excused + time.Duration(ledger.Launched)*perInstance; ledger.Spent > most {
 		w.check.fail("instances were paid for %v, nodes wanted for %v", ledger.Spent, wanted)
 	}
 }
@@ -285,7 +285,7 @@ func Random(seed uint64) Config {
 		Instances:  []slurm.ResourceType{{InstanceType: "c5.xlarge"}, {InstanceType: "c6.xlarge"}},
 		Networking: &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-1"}},
 	}
-	return Config{
+	cfg := Config{
 		Seed: seed, Strategy: []string{fleet.AllOrNothing, fleet.AllOrNothing, fleet.GreedyAllOrNothing, fleet.BestEffort}[rng.IntN(4)],
 		Queues: map[string]string{
 			"q": fmt.Sprintf("q-st-a-[1-%d],q-dy-a-[1-%d],q-dy-b-[1-%d]", 1+rng.IntN(3), 4+rng.IntN(20), 4+rng.IntN(20)),
@@ -303,7 +303,12 @@ func Random(seed uint64) Config {
 		Job:        mean(1, 4*time.Minute), Cancel: mean(0.7, 10*time.Minute), Crash: mean(0.6, 20*time.Minute),
 		Outage: mean(0.3, time.Hour), Shortage: mean(0.5, 30*time.Minute), Stop: mean(0.2, time.Hour),
 		SlurmPause: 5 * time.Second, EC2Pause: 10 * time.Second, QuietPause: 5 * time.Minute,
+		Away: mean(0.3, 3*time.Hour), ClockSteps: time.Duration(pick(0.3, 1) * float64(6*time.Hour)),
 	}
+	if cfg.Away > 0 {
+		cfg.Trouble = 8 * time.Hour
+	}
+	return cfg
 }
 
 // Scale returns a world in which a fleet of many nodes comes up at once, works for

@@ -117,6 +117,7 @@ type Job struct {
 	given    bool     // it had its instances once, all of them
 	eligible time.Time
 	waiting  time.Time // since when it has not run
+	until    time.Time // it runs, once it does
 	attempt  int
 	Requeues int
 }
@@ -140,7 +141,9 @@ type Slurm struct {
 	Resume              func(fleet.Request)
 	Suspend, ResumeFail func(nodes []string)
 	// Started hears of jobs that begin to run.
-	Started  func(*Job)
+	Started func(*Job)
+	// Requeued hears of jobs that go back to the queue, before they do.
+	Requeued func(*Job)
 	Timeouts Timeouts
 
 	clock      *Clock
@@ -156,6 +159,9 @@ type Slurm struct {
 	scheduling bool
 	idling     []*Node // to be powered down
 	Ended      int     // jobs that ran to their end
+
+	down, cut       bool     // it does not run; it can't reach any node
+	missed, unheard []func() // what it does when it runs, and when it reaches them
 }
 
 // slotsPerNode is how many small jobs fit on a node.
@@ -164,7 +170,7 @@ const slotsPerNode = 4
 // NewSlurm returns a Slurm whose nodes are all off. Queues are given as hostlists.
 func NewSlurm(clock *Clock, queues map[string]string, timeouts Timeouts) (*Slurm, error) {
 	s := &Slurm{
-		Resume: func(fleet.Request) {}, Suspend: func([]string) {}, ResumeFail: func([]string) {}, Started: func(*Job) {},
+		Resume: func(fleet.Request) {}, Suspend: func([]string) {}, ResumeFail: func([]string) {}, Started: func(*Job) {}, Requeued: func(*Job) {},
 		Timeouts: timeouts, clock: clock, byName: make(map[string]*Node), byQueue: make(map[string][]*Node), byAddr: make(map[string]*Node),
 		partitions: make(map[string]string), byID: make(map[string]*Job),
 	}
@@ -241,7 +247,7 @@ func (s *Slurm) schedule() {
 		return
 	}
 	s.scheduling = true
-	s.clock.After(time.Second, func() {
+	s.after(time.Second, func() {
 		s.scheduling = false
 		s.pass()
 	})
@@ -351,7 +357,7 @@ func (s *Slurm) set(n *Node, p power) {
 func (s *Slurm) powerUp(n *Node) {
 	s.set(n, goingUp)
 	generation := n.generation
-	s.clock.After(s.Timeouts.Resume, func() {
+	s.after(s.Timeouts.Resume, func() {
 		if n.generation != generation || n.power != goingUp {
 			return
 		}
@@ -371,7 +377,7 @@ func (s *Slurm) powerDown(nodes []*Node) {
 		n.instance = nil
 		generation := n.generation
 		names = append(names, n.Name)
-		s.clock.After(s.Timeouts.Suspend, func() {
+		s.after(s.Timeouts.Suspend, func() {
 			if n.generation != generation {
 				return
 			}
@@ -402,12 +408,13 @@ func (s *Slurm) requeue(n *Node) {
 }
 
 func (s *Slurm) sendBack(j *Job) {
+	s.Requeued(j)
 	s.release(j)
 	j.state = pending
 	j.Requeues++
 	j.waiting = s.clock.Now()
 	j.eligible = s.clock.Now().Add(s.Timeouts.Requeue)
-	s.clock.At(j.eligible, s.schedule)
+	s.at(j.eligible, s.schedule)
 }
 
 // release frees a job's nodes. Those where it ran need a moment.
@@ -419,7 +426,7 @@ func (s *Slurm) release(j *Job) {
 		if ran && n.power == on {
 			n.completing++
 			generation := n.generation
-			s.clock.After(2*time.Second, func() {
+			s.after(2*time.Second, func() {
 				if n.generation == generation && n.completing > 0 {
 					n.completing--
 					s.idle(n)
@@ -441,10 +448,10 @@ func (s *Slurm) idle(n *Node) {
 	}
 	n.since = s.clock.Now()
 	since, generation := n.since, n.generation
-	s.clock.After(s.Timeouts.Idle, func() {
+	s.after(s.Timeouts.Idle, func() {
 		if n.generation == generation && n.since.Equal(since) {
 			if s.idling = append(s.idling, n); len(s.idling) == 1 {
-				s.clock.After(time.Second, s.suspendIdle)
+				s.after(time.Second, s.suspendIdle)
 			}
 		}
 	})
@@ -462,7 +469,9 @@ func (s *Slurm) suspendIdle() {
 
 // Register brings a node up whose slurmd runs on an instance, if Slurm expects it
 // there.
-func (s *Slurm) Register(i *Instance) {
+func (s *Slurm) Register(i *Instance) { s.whenHeard(func() { s.register(i) }) }
+
+func (s *Slurm) register(i *Instance) {
 	n := s.byName[i.Name]
 	if n == nil || !i.Alive() || n.addr != i.Addr || n.power != goingUp || n.down {
 		return
@@ -478,13 +487,13 @@ func (s *Slurm) Register(i *Instance) {
 
 // tryStart starts a job whose nodes are all up.
 func (s *Slurm) tryStart(j *Job) {
-	if j.state != configuring || slices.ContainsFunc(j.nodes, func(n *Node) bool { return n.power != on || n.down || n.silent }) {
+	if j.state != configuring || s.cut || slices.ContainsFunc(j.nodes, func(n *Node) bool { return n.power != on || n.down || n.silent }) {
 		return
 	}
-	j.state = running
+	j.state, j.until = running, s.clock.Now().Add(j.Run)
 	s.Started(j)
 	attempt := j.attempt
-	s.clock.After(j.Run, func() { s.finish(j, attempt) })
+	s.clock.At(j.until, func() { s.whenHeard(func() { s.finish(j, attempt) }) })
 }
 
 func (s *Slurm) finish(j *Job, attempt int) {
@@ -501,23 +510,14 @@ func (s *Slurm) finish(j *Job, attempt int) {
 }
 
 // Lost hears that an instance has ended. Its node falls silent, and is down later.
-func (s *Slurm) Lost(i *Instance) {
+func (s *Slurm) Lost(i *Instance) { s.whenUp(func() { s.lost(i) }) }
+
+func (s *Slurm) lost(i *Instance) {
 	n := s.byName[i.Name]
 	if n == nil || n.instance != i || n.power != on {
 		return
 	}
-	generation := n.generation
-	s.clock.After(s.Timeouts.Silence/3, func() {
-		if n.generation == generation {
-			n.silent = true
-		}
-	})
-	s.clock.After(s.Timeouts.Silence, func() {
-		if n.generation == generation && !n.down {
-			n.down, n.reason = true, "Not responding"
-			s.requeue(n)
-		}
-	})
+	s.fallsSilent(n)
 }
 
 // The questions and updates of a slurm.Client.
@@ -612,7 +612,7 @@ func (s *Slurm) StartJobs(after time.Duration, ids []string) {
 	for _, id := range ids {
 		if j := s.byID[id]; j != nil && j.state == pending {
 			j.eligible = s.clock.Now().Add(after)
-			s.clock.At(j.eligible, s.schedule)
+			s.at(j.eligible, s.schedule)
 		}
 	}
 }

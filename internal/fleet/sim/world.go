@@ -48,11 +48,19 @@ type world struct {
 	asked     bool // to look at EC2
 
 	status    fleet.Status
-	slurmDown bool
 	quiet     bool          // no more faults
 	blind     time.Duration // for which the fleet could not see, or act
 	since     time.Time     // it could not, if blindness > 0
 	blindness int
+
+	// Outages that go on, of each.
+	slurmRefuses, ec2Refuses int
+
+	away, cutOff bool // the head node; away and not cut off means down
+	awaySince    time.Time
+	busy         map[string]time.Time // until when an instance has a job
+	excused      time.Duration        // what instances cost that nobody could end
+	skew         time.Duration        // of the head node's clock
 
 	check    checks
 	result   Result
@@ -68,7 +76,7 @@ func newWorld(cfg Config) (*world, error) {
 	w := &world{
 		cfg: cfg, clock: clock, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), slurm: s,
 		cloud: NewCloud(clock, cfg.Seed, cfg.Limits, cfg.Faults), hash: fnv.New64a(), trace: cfg.Trace,
-		current: make(map[string]string), names: make(map[string]string), status: fleet.Running,
+		current: make(map[string]string), busy: make(map[string]time.Time), names: make(map[string]string), status: fleet.Running,
 		limiter: bucketState{Bucket: Bucket{5, 2}, tokens: 5, last: start},
 	}
 	w.policy = fleet.DefaultPolicy()
@@ -88,7 +96,11 @@ func newWorld(cfg Config) (*world, error) {
 	s.Started = func(j *Job) {
 		w.log("job %s runs on %s", j.ID, slurm.Compress(names(j.nodes)))
 		w.check.started(j)
+		for _, n := range j.nodes {
+			w.busy[n.instance.ID] = j.until
+		}
 	}
+	s.Requeued = w.check.requeued
 	s.Resume = func(r fleet.Request) {
 		w.deliver(func(o *fleet.Observed) { o.Resumed = append(o.Resumed, r) })
 	}
@@ -141,13 +153,13 @@ func (w *world) blindUntilNow() time.Duration {
 
 // boot starts the process, which has what is on disk.
 func (w *world) boot() {
-	if w.alive {
+	if w.alive || w.away && !w.cutOff {
 		return
 	}
 	w.life++
 	w.alive = true
 	if w.lost {
-		w.mem, w.lost = fleet.NewMemory(w.clock.Now()), false
+		w.mem, w.lost = fleet.NewMemory(w.now()), false
 	}
 	w.seen, w.deciding = fleet.Observed{Restarted: true}, false
 	if !w.mem.Recalled {
@@ -165,6 +177,14 @@ func (w *world) boot() {
 
 // crash ends the process, and starts it again a while later.
 func (w *world) crash(downtime time.Duration) {
+	if w.alive {
+		w.die()
+		w.clock.After(downtime, w.boot)
+	}
+}
+
+// die ends the process.
+func (w *world) die() {
 	if !w.alive {
 		return
 	}
@@ -188,7 +208,37 @@ func (w *world) crash(downtime time.Duration) {
 		w.log("the memory is lost")
 		w.lost = true
 	}
-	w.clock.After(downtime, w.boot)
+	if w.cfg.ClockSteps > 0 && chance(w.rng, 0.3) {
+		w.skew = w.upTo(2*w.cfg.ClockSteps) - w.cfg.ClockSteps
+		w.log("the clock is set %v off", w.skew)
+	}
+}
+
+// now is what the daemon's clock shows.
+func (w *world) now() time.Time { return w.clock.Now().Add(w.skew) }
+
+// refuse begins an outage, which answerAgain ends.
+func (w *world) refuse(outages *int) {
+	*outages++
+	w.setFaults()
+}
+
+func (w *world) answerAgain(outages *int) {
+	if *outages > 0 { // they all end when it becomes quiet
+		*outages--
+	}
+	w.setFaults()
+}
+
+// setFaults makes EC2 fail as it does now.
+func (w *world) setFaults() {
+	w.cloud.Faults = w.cfg.Faults
+	if w.quiet {
+		w.cloud.Faults = Faults{}
+	}
+	if w.ec2Refuses > 0 {
+		w.cloud.Faults.InternalError = 1
+	}
 }
 
 // after plans something that the process does, if it still lives then.
@@ -233,7 +283,7 @@ func (w *world) step() {
 	seen := w.seen
 	w.seen = fleet.Observed{}
 	began := time.Now()
-	do, next := fleet.Plan(seen, w.mem, w.policy, w.clock.Now())
+	do, next := fleet.Plan(seen, w.mem, w.policy, w.now())
 	w.planning += time.Since(began)
 	w.result.Steps++
 	for _, line := range do.Log {
@@ -308,7 +358,7 @@ func (w *world) inSlurm(f, failed func()) {
 	}
 	w.slurmFree = begin.Add(w.between(20*time.Millisecond, 300*time.Millisecond))
 	w.after(w.slurmFree.Sub(w.clock.Now()), func() {
-		if w.slurmDown || chance(w.rng, w.cloud.Faults.Slurm) {
+		if w.slurmRefuses > 0 || chance(w.rng, w.cloud.Faults.Slurm) {
 			w.log("slurmctld does not answer")
 			if failed != nil {
 				failed()
@@ -410,7 +460,7 @@ func (w *world) assign(all []fleet.Assignment) {
 		w.current[a.Node] = a.Instance
 	}
 	w.after(w.between(20*time.Millisecond, 500*time.Millisecond), func() {
-		if chance(w.rng, w.cloud.Faults.Naming) {
+		if w.cutOff || chance(w.rng, w.cloud.Faults.Naming) {
 			w.log("names of %d nodes are not recorded", len(all))
 			w.tell(func(o *fleet.Observed) { o.NamingFailed = append(o.NamingFailed, all...) })
 			return
@@ -474,7 +524,7 @@ func (w *world) look() {
 		return
 	}
 	w.lastEC2, w.asked = w.clock.Now(), false
-	ec2 = &fleet.EC2View{At: w.clock.Now()}
+	ec2 = &fleet.EC2View{At: w.now()}
 	w.after(w.between(50*time.Millisecond, 1500*time.Millisecond), func() {
 		var err error
 		if ec2.Instances, err = w.cloud.Describe(); err != nil {
@@ -490,7 +540,7 @@ func (w *world) lookAtSlurm(ec2 *fleet.EC2View) {
 		asked = w.slurmFree
 	}
 	w.inSlurm(func() {
-		view := &fleet.SlurmView{At: asked, Nodes: w.slurm.Look(nil), Partitions: make(map[string]string)}
+		view := &fleet.SlurmView{At: asked.Add(w.skew), Nodes: w.slurm.Look(nil), Partitions: make(map[string]string)}
 		for _, p := range w.slurm.Partitions() {
 			view.Partitions[p.Name] = p.State
 		}
