@@ -21,7 +21,7 @@ var consolePauses = []time.Duration{0, 30 * time.Second, 2 * time.Minute, 3 * ti
 // inspect keeps what an instance printed that failed to start, and says in the log
 // what it complained of: a node that never got to its logs leaves nothing else.
 func (d *Daemon) inspect(ctx context.Context, a Assignment) {
-	if d.Consoles == nil {
+	if d.Consoles == nil || d.policy.NoConsoles {
 		return
 	}
 	key, now := resourceOf(a.Node), d.Now()

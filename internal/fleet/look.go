@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	maps.DeleteFunc(p.mem.Touched, func(_ string, at time.Time) bool { return at.Before(view.At) })
 	p.registered(view)
+	if p.policy.HandsOff {
+		return
+	}
 	if ec2 != nil {
 		p.instances(ec2)
 	}
@@ -146,7 +150,9 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 			todo.unclaimed = append(todo.unclaimed, n.Name)
 			// With an address of its own it may be booting: EC2 is asked first.
 			todo.unsure[n.Name] = ec2 == nil && n.Addr != n.Name
+			break
 		}
+		p.late(n, a, todo)
 
 	case state.Rebooting():
 
@@ -160,6 +166,16 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 
 	default:
 		p.up(n, ec2, todo)
+	}
+}
+
+// late gives up a static node that takes longer to start than its user has patience.
+func (p *planner) late(n *slurm.Node, a Assignment, todo *sorting) {
+	name, _ := slurm.ParseNodeName(n.Name)
+	if limit := p.policy.StaticTimeout; name.Static && limit > 0 && p.now.Sub(a.Since) >= limit {
+		why := fmt.Sprintf("it was not up %v after its launch", limit)
+		p.countTimeout(a, why)
+		p.fruitless(n.Name, a, why, todo)
 	}
 }
 

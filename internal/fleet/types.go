@@ -30,6 +30,8 @@ type Policy struct {
 	KeepDown             bool          // leave nodes that are down alone
 	MissedRequestTimeout time.Duration // after which a node that powers up is launched without having been asked for
 	MissingTimeout       time.Duration // for which EC2 may not know a new instance
+	StaticTimeout        time.Duration // after which a static node that is not up is replaced; 0: at slurmctld's ResumeTimeout
+	HandsOff             bool          // only requests and what nodes say are answered: what is found is left alone
 
 	IgnoreChecks  bool          // EC2's status checks don't matter
 	IgnoreEvents  bool          // nor do events that AWS has scheduled
@@ -44,6 +46,7 @@ type Policy struct {
 	NodesStay   bool            // they wait for ever
 
 	DebugEvents bool // the event log has all that there is
+	NoConsoles  bool // EC2 is not asked what instances said that failed to start
 }
 
 // DefaultPolicy returns the policy of a cluster whose users changed nothing.

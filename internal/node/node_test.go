@@ -419,9 +419,36 @@ func TestSettingsOfTheFleet(t *testing.T) {
 			t.Errorf("%q passes", bad)
 		}
 	}
+	err = applySettings(&p, "disable_all_cluster_management = True\nnode_replacement_timeout = 900\nec2_instance_missing_max_count = 3\ncompute_console_logging_enabled = false")
+	if err != nil || !p.HandsOff || p.StaticTimeout != 15*time.Minute || p.MissingTimeout != 3*time.Minute || !p.NoConsoles {
+		t.Errorf("got %+v, %v", p, err)
+	}
 	p = fleet.DefaultPolicy()
 	if err := applySettings(&p, settingsTemplate); err != nil || !cmp.Equal(p, fleet.DefaultPolicy()) {
 		t.Errorf("the file that is installed changes the defaults: %+v, %v", p, err)
+	}
+}
+
+// Every key that ParallelCluster's daemons read has its line in the documentation.
+func TestEveryKeyOfTheFleetsSettingsIsExplained(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/fleet.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{
+		"assign_node_max_batch_size", "boto3_retry", "cluster_name", "clustermgtd_timeout", "compute_console_logging_enabled",
+		"compute_console_logging_max_sample_size", "compute_console_wait_time", "create_fleet_overrides", "disable_all_cluster_management",
+		"disable_all_health_checks", "disable_capacity_blocks_management", "disable_computemgtd_actions", "disable_ec2_health_check",
+		"disable_scheduled_event_health_check", "dns_domain", "dynamodb_table", "ec2_instance_missing_max_count", "fleet_config_file",
+		"head_node_hostname", "head_node_private_ip", "health_check_timeout", "health_check_timeout_after_slurmdstarttime", "heartbeat_file_path",
+		"hosted_zone", "instance_id", "insufficient_capacity_timeout", "launch_max_batch_size", "logging_config", "loop_time",
+		"node_replacement_timeout", "orphaned_instance_timeout", "protected_failure_count", "proxy", "region", "run_instances_overrides",
+		"slurm_nodename_file", "terminate_down_nodes", "terminate_drain_nodes", "terminate_max_batch_size", "update_node_address",
+		"use_private_hostname", "worker_pool_max_backlog", "worker_pool_size",
+	} {
+		if !strings.Contains(string(doc), "`"+key+"`") {
+			t.Errorf("docs/fleet.md says nothing of %s", key)
+		}
 	}
 }
 

@@ -71,6 +71,16 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.Progress, err = seconds(value)
 		case "event_log_level":
 			p.DebugEvents = strings.EqualFold(value, "debug")
+		case "disable_all_cluster_management":
+			p.HandsOff, err = yes(value)
+		case "node_replacement_timeout":
+			p.StaticTimeout, err = seconds(value)
+		case "ec2_instance_missing_max_count":
+			var passes int // of a minute
+			passes, err = strconv.Atoi(value)
+			p.MissingTimeout = max(p.MissingTimeout, time.Duration(passes)*time.Minute)
+		case "compute_console_logging_enabled":
+			p.NoConsoles, err = no(value)
 		case "terminate_drain_nodes":
 			p.KeepDrained, err = no(value)
 		case "terminate_down_nodes":
