@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -508,5 +509,30 @@ func TestLoginNodeEntersService(t *testing.T) {
 	}
 	if g.got == nil || *g.got.AutoScalingGroupName != n.ScalingGroup || *g.got.LifecycleHookName != "hook" || *g.got.InstanceId != "i-1" || *g.got.LifecycleActionResult != "CONTINUE" {
 		t.Errorf("completed %+v", g.got)
+	}
+}
+
+func TestResumeFilesThatAreTooLargeAreNotRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "resume")
+	content := append(bytes.Repeat([]byte{' '}, fleet.MaxResumeFile-2), "{}"...)
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readResumeFile(file); err != nil || len(got) != fleet.MaxResumeFile {
+		t.Errorf("%d bytes: %v", len(got), err)
+	}
+	if err := os.WriteFile(file, append(content, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readResumeFile(file); err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
+		t.Errorf("%d bytes: %v", len(got), err)
+	}
+	for name, content := range map[string]string{"an empty file": "", "half a file": `{"jobs": [`} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readResumeFile(file); err == nil {
+			t.Errorf("%s reads as %q", name, got)
+		}
 	}
 }

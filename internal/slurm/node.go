@@ -12,9 +12,13 @@ type State string
 // Has says whether the base state or one of the flags is any of names.
 func (s State) Has(names ...string) bool {
 	// Every look asks this many times of every node.
-	for rest, more := string(s), true; more; {
-		var flag string
-		flag, rest, more = strings.Cut(rest, "+")
+	for rest := string(s); rest != ""; {
+		flag := rest
+		if end := strings.IndexByte(rest, '+'); end >= 0 {
+			flag, rest = rest[:end], rest[end+1:]
+		} else {
+			rest = ""
+		}
 		for _, name := range names {
 			if flag == name {
 				return true
