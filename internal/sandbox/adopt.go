@@ -415,8 +415,15 @@ func (a *adopter) policies(ctx context.Context) error {
 		}
 		a.made("IAM policy", arn, "the file does not say what it allows: who has it may do all, until you give it a version that says")
 	}
-	for _, arn := range append(slices.Clone(a.refs.roles), a.refs.profiles...) {
-		a.not("%s: roles and profiles of the user need their policies; create them with aws iam", arn)
+	for _, arn := range a.refs.roles {
+		if err := a.role(ctx, arn); err != nil {
+			return fmt.Errorf("IAM role %s: %w", arn, err)
+		}
+	}
+	for _, arn := range a.refs.profiles {
+		if err := a.profile(ctx, arn); err != nil {
+			return fmt.Errorf("instance profile %s: %w", arn, err)
+		}
 	}
 	return nil
 }

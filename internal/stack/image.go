@@ -78,6 +78,28 @@ var scriptDocument string
 //go:embed image/test.yaml
 var testDocument string
 
+// ownInstallers are the components that install what nodes need beside our own program,
+// by the name of their resource in the template, in the order of a build.
+var ownInstallers = []struct{ kind, file string }{
+	{"Slurm", "slurm"}, {"Storage", "storage"}, {"EFA", "efa"}, {nvidiaInstaller, "nvidia"}, {"DCV", "dcv"},
+}
+
+const nvidiaInstaller = "NVIDIA"
+
+// ImageDocuments returns the components that images get from us, in the order of a
+// build, with their blanks still to be filled.
+func ImageDocuments() ([]string, error) {
+	all := []string{updateOSDocument}
+	for _, i := range ownInstallers {
+		text, err := installerDocuments.ReadFile("image/" + i.file + ".yaml")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, string(text))
+	}
+	return append(all, toolDocument, tagDocument, scriptDocument, testDocument), nil
+}
+
 // SynthesizeImage returns the template of the stack that builds an image. When the
 // image is there, the stack's own function tags it and deletes the stack.
 func SynthesizeImage(f *config.ImageFile, p ImageParams) ([]byte, error) {
@@ -273,8 +295,8 @@ func (b *imageBuilder) installers(blanks map[string]string) {
 	if b.p.Partition == "aws-cn" {
 		all["SUFFIX"] = "amazonaws.com.cn"
 	}
-	for _, i := range []struct{ kind, file string }{{"Slurm", "slurm"}, {"Storage", "storage"}, {"EFA", "efa"}, {"NVIDIA", "nvidia"}, {"DCV", "dcv"}} {
-		if i.kind == "NVIDIA" && blanks["NVIDIA"] != "yes" {
+	for _, i := range ownInstallers {
+		if i.kind == nvidiaInstaller && blanks["NVIDIA"] != "yes" {
 			continue
 		}
 		text, err := installerDocuments.ReadFile("image/" + i.file + ".yaml")

@@ -196,3 +196,21 @@ func TestListShowsTheNewestOfEach(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestOurOwnAreThoseOfImageStacks(t *testing.T) {
+	all, err := own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range all {
+		got = append(got, c.Type+" "+c.Name)
+		if c.Owner != "pcluster" || c.Description == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	want := []string{"BUILD UpdateOS", "BUILD Slurm", "BUILD Storage", "BUILD EFA", "BUILD NVIDIA", "BUILD DCV", "BUILD ParallelCluster", "TEST ParallelClusterTag", "BUILD Script", "TEST ParallelClusterTest"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

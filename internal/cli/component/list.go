@@ -19,7 +19,9 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
+	"pcluster/internal/component"
 	"pcluster/internal/config"
+	"pcluster/internal/stack"
 )
 
 // A listed component is one that an image file can name.
@@ -98,7 +100,8 @@ func list(ctx context.Context, client imagebuilder.ListComponentsAPIClient) ([]l
 		}
 		all = append(all, newest(found)...)
 	}
-	return append(all, own...), nil
+	ours, err := own()
+	return append(all, ours...), err
 }
 
 // newest keeps the newest version of each name, in the order of names.
@@ -119,15 +122,24 @@ func compareVersions(a, b string) int {
 	return cmp.Compare(len(as), len(bs))
 }
 
-// own are the components that build-image adds.
-var own = []listed{
-	ours("UpdateOS", types.ComponentTypeBuild, "brings the operating system up to date, if the image file asks for it"),
-	ours("ParallelCluster", types.ComponentTypeBuild, "installs what nodes need: Slurm, munge, clients of file systems, pcluster-node"),
-	ours("ParallelClusterTag", types.ComponentTypeTest, "tags the image with what it holds"),
-	ours("Script", types.ComponentTypeBuild, "runs a script of the image file"),
-	ours("ParallelClusterTest", types.ComponentTypeTest, "tests that the image can be a node, if the image file asks for it"),
-}
-
-func ours(name string, kind types.ComponentType, description string) listed {
-	return listed{Name: name, Version: config.ToolVersion, Owner: "pcluster", Type: string(kind), Description: description}
+// own returns the components that build-image adds: all, or those that the image file
+// asks for.
+func own() ([]listed, error) {
+	documents, err := stack.ImageDocuments()
+	if err != nil {
+		return nil, err
+	}
+	var all []listed
+	for _, text := range documents {
+		doc, problems := component.Parse([]byte(text))
+		if err := problems.Err(); err != nil {
+			return nil, err
+		}
+		kind := types.ComponentTypeBuild
+		if len(doc.Phases) == 1 && doc.Phase(component.Test) != nil {
+			kind = types.ComponentTypeTest
+		}
+		all = append(all, listed{Name: doc.Name, Version: config.ToolVersion, Owner: "pcluster", Type: string(kind), Description: doc.Description})
+	}
+	return all, nil
 }
