@@ -15,8 +15,8 @@ import (
 	"pcluster/internal/sandbox/image"
 )
 
-// importedSize is the size of an imported image's root volume, in GiB. Machines do
-// not feel it.
+// importedSize is the size of an imported image's root volume, in GiB: what a machine
+// of it can write unless its launch asks for more.
 const importedSize = 8
 
 // importImage makes an AMI of a root file system on the host.

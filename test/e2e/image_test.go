@@ -13,8 +13,8 @@ import (
 
 // TestSeedImage runs the Blue Brain document's way to an image, with its file as it
 // is: components from a bucket, the build, the AMI, and a cluster of it; then builds
-// that fail, and what is left when the image is deleted. The update of the operating
-// system runs and finds nothing new, since the machines of a region reach no mirror.
+// that fail, and what is left when the image is deleted. The operating system is brought
+// up to date from the mirror by which this host has made the machines' image.
 func TestSeedImage(t *testing.T) {
 	r := startRegion(t)
 	if err := os.CopyFS(r.work, os.DirFS(filepath.Join(root, "test", "e2e", "testdata", "image"))); err != nil {
