@@ -46,7 +46,7 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 	}
 	a := &adopter{Region: r, c: c, refs: refs}
 	for _, step := range []func(context.Context) error{
-		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.secretsAndDatabase,
+		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.secretsAndDatabase, a.reservations,
 	} {
 		if err := step(ctx); err != nil {
 			return Adoption{}, err
@@ -487,6 +487,64 @@ func splitDatabase(uri string) (host string, port int, err error) {
 		return "", 0, fmt.Errorf("SlurmSettings.Database.Uri %q: %q is no port", uri, p)
 	}
 	return host, port, nil
+}
+
+// reservations keeps the capacity that compute resources target, as much as their nodes
+// need, in the zone of their queue. A capacity block is active at once.
+func (a *adopter) reservations(ctx context.Context) error {
+	counts := map[string]int{}
+	type target struct {
+		queue *config.SlurmQueue
+		kind  string
+	}
+	targets := map[string]target{}
+	var order []string
+	for i := range a.c.Scheduling.SlurmQueues {
+		q := &a.c.Scheduling.SlurmQueues[i]
+		for j := range q.ComputeResources {
+			r := &q.ComputeResources[j]
+			t := q.ReservationOf(r)
+			if t == nil || t.CapacityReservationId == "" {
+				continue
+			}
+			id := t.CapacityReservationId
+			if _, seen := targets[id]; !seen {
+				order = append(order, id)
+			}
+			if kinds := r.InstanceTypes(); len(kinds) == 1 {
+				targets[id] = target{q, kinds[0]}
+			} else if targets[id].kind == "" {
+				targets[id] = target{q, ""}
+			}
+			counts[id] += r.MaxCount
+		}
+	}
+	for _, id := range order {
+		t := targets[id]
+		known, err := a.ec2.DescribeCapacityReservations(ctx, &awsec2.DescribeCapacityReservationsInput{CapacityReservationIds: []string{id}})
+		if err == nil && len(known.CapacityReservations) == 1 {
+			a.made("reservation", id, "exists")
+			continue
+		}
+		if t.kind == "" {
+			a.not("capacity reservation %s of queue %s: the file does not say of which instance type; create it with aws ec2 create-capacity-reservation", id, t.queue.Name)
+			continue
+		}
+		subnets, err := a.ec2.DescribeSubnets(ctx, &awsec2.DescribeSubnetsInput{SubnetIds: t.queue.Networking.SubnetIds[:1]})
+		if err != nil {
+			return fmt.Errorf("capacity reservation %s: %w", id, err)
+		}
+		zone, block := awssdk.ToString(subnets.Subnets[0].AvailabilityZone), t.queue.CapacityType == config.CapacityBlock
+		if err := a.ec2.AdoptReservation(ctx, id, t.kind, zone, counts[id], block); err != nil {
+			return fmt.Errorf("capacity reservation %s: %w", id, err)
+		}
+		what := ""
+		if block {
+			what = ", a capacity block that is active"
+		}
+		a.made("reservation", id, "%d × %s in %s%s", counts[id], t.kind, zone, what)
+	}
+	return nil
 }
 
 // leaveOut names what the region does not play yet, so that nobody is surprised

@@ -121,6 +121,11 @@ func (c *Client) Kill(ctx context.Context, instance string) error {
 	return c.do(ctx, "POST", "/faults/kill", url.Values{"instance": {instance}}, nil, nil)
 }
 
+// MoveBlock gives a capacity block other times, counted from now.
+func (c *Client) MoveBlock(ctx context.Context, block string, start, end time.Duration) error {
+	return c.do(ctx, "POST", "/faults/block", url.Values{"block": {block}, "start": {start.String()}, "end": {end.String()}}, nil, nil)
+}
+
 // Interrupt gives a spot instance notice of its end.
 func (c *Client) Interrupt(ctx context.Context, instance string, notice time.Duration) error {
 	return c.do(ctx, "POST", "/faults/interrupt", url.Values{"instance": {instance}, "notice": {notice.String()}}, nil, nil)

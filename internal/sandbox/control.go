@@ -5,6 +5,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -172,6 +173,14 @@ func (r *Region) faultOrders(mux *http.ServeMux) {
 		notice, err := time.ParseDuration(req.FormValue("notice"))
 		if err == nil {
 			err = r.ec2.Interrupt(req.Context(), req.FormValue("instance"), notice)
+		}
+		answer(w, struct{}{}, err)
+	})
+	mux.HandleFunc("POST /faults/block", func(w http.ResponseWriter, req *http.Request) {
+		start, err := time.ParseDuration(req.FormValue("start"))
+		end, err2 := time.ParseDuration(req.FormValue("end"))
+		if err = errors.Join(err, err2); err == nil {
+			err = r.ec2.MoveBlock(req.FormValue("block"), start, end)
 		}
 		answer(w, struct{}{}, err)
 	})

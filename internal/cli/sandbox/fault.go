@@ -25,11 +25,12 @@ broken stays so until it has happened often enough, its time is up, or
   pcluster sandbox fault refuse ec2:RunInstances RequestLimitExceeded --times 20
   pcluster sandbox fault delay dynamodb:* 5s --for 2m
   pcluster sandbox fault boot c5.large --times 1
-  pcluster sandbox fault cut i-0123456789abcdef0`,
+  pcluster sandbox fault cut i-0123456789abcdef0
+  pcluster sandbox fault block cr-0123456789abcdef0 --start 1m --end 5m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRefuse(home), newDelay(home), newBoot(home), newCut(home), newKill(home), newInterrupt(home), newImpair(home), newEvent(home), newFaults(home), newMend(home))
+	cmd.AddCommand(newRefuse(home), newDelay(home), newBoot(home), newCut(home), newKill(home), newInterrupt(home), newBlock(home), newImpair(home), newEvent(home), newFaults(home), newMend(home))
 	return cmd
 }
 
@@ -134,6 +135,21 @@ func newInterrupt(home func() sandbox.Home) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&notice, "notice", notice, "time between the notice and the end")
+	return cmd
+}
+
+func newBlock(home func() sandbox.Home) *cobra.Command {
+	var start, end time.Duration
+	cmd := &cobra.Command{
+		Use:   "block CAPACITY-RESERVATION",
+		Short: "Let a capacity block begin and end at other times than it was bought for",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sandbox.NewClient(home()).MoveBlock(cmd.Context(), args[0], start, end)
+		},
+	}
+	cmd.Flags().DurationVar(&start, "start", 0, "time until it begins (0: it has begun)")
+	cmd.Flags().DurationVar(&end, "end", 24*time.Hour, "time until it ends, and its instances with it")
 	return cmd
 }
 

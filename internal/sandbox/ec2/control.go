@@ -120,6 +120,9 @@ func (s *Service) StartInstances(_ context.Context, in *sdk.StartInstancesInput)
 			return nil
 		case types.InstanceStateNameStopped:
 			name := string(i.Desc.InstanceType)
+			if r := s.reservations.get(aws.ToString(i.Desc.CapacityReservationId)); r != nil && s.available(r) > 0 {
+				return nil
+			}
 			if free, limited := s.freeCapacity(name); limited && free < 1 {
 				return s.insufficientCapacity(name, *i.Desc.Placement.AvailabilityZone)
 			}
@@ -172,14 +175,10 @@ func (s *Service) freeCapacity(instanceType string) (n int, limited bool) {
 	if most == nil {
 		return 0, false
 	}
-	used := 0
+	used := s.reserved(instanceType) // whoever uses it
 	for _, i := range s.instances.all() {
-		switch i.state() {
-		case types.InstanceStateNameTerminated, types.InstanceStateNameStopped:
-		default:
-			if string(i.Desc.InstanceType) == instanceType {
-				used++
-			}
+		if string(i.Desc.InstanceType) == instanceType && i.takesRoom() && !s.reservedFor(i) {
+			used++
 		}
 	}
 	return max(0, *most-used), true

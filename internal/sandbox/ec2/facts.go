@@ -347,18 +347,6 @@ func (s *Service) DescribeAccountAttributes(_ context.Context, in *sdk.DescribeA
 	return out, nil
 }
 
-func noReservation(id string) error {
-	return wire.Errorf("InvalidCapacityReservationId.NotFound", "The capacity reservation '%s' does not exist", id)
-}
-
-// DescribeCapacityReservations finds none: nobody can make one here.
-func (s *Service) DescribeCapacityReservations(_ context.Context, in *sdk.DescribeCapacityReservationsInput) (*sdk.DescribeCapacityReservationsOutput, error) {
-	if len(in.CapacityReservationIds) > 0 {
-		return nil, noReservation(strings.Join(in.CapacityReservationIds, ", "))
-	}
-	return &sdk.DescribeCapacityReservationsOutput{}, nil
-}
-
 // DescribePrefixLists finds none: there are no gateway endpoints.
 func (s *Service) DescribePrefixLists(_ context.Context, in *sdk.DescribePrefixListsInput) (*sdk.DescribePrefixListsOutput, error) {
 	if len(in.PrefixListIds) > 0 {

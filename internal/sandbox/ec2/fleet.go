@@ -383,7 +383,7 @@ func (s *Service) supply(pools []*pool, target float64) float64 {
 			continue
 		}
 		kind := p.instanceType()
-		if left, limited := s.freeCapacity(kind); limited {
+		if left, limited := s.freeCapacity(kind); limited && p.plan.claim.target == nil && len(s.claimed(p.plan)) == 0 {
 			if _, seen := free[kind]; !seen {
 				free[kind] = left
 			}

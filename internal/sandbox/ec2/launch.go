@@ -171,16 +171,12 @@ func (s *Service) possible(p *plan, least, most int) (int, error) {
 			return 0, invalidCombination("A network interface or private address can be given to one instance only, but %d are requested.", most)
 		}
 	}
-	name := string(p.data.InstanceType)
 	if arch := p.image.Desc.Architecture; arch != architecture() {
 		return 0, wire.Errorf("Unsupported", "The machines of this sandbox are %s: an instance of %s (%s) cannot boot here.", architecture(), *p.data.ImageId, arch)
 	}
-	n := most
-	if free, limited := s.freeCapacity(name); limited {
-		n = min(n, free)
-	}
-	if n < least {
-		return 0, s.insufficientCapacity(name, p.az)
+	n, err := s.capacityFor(p, least, most)
+	if err != nil {
+		return 0, err
 	}
 	perSubnet := map[string]int{}
 	for _, nic := range p.nics {
@@ -282,9 +278,6 @@ func (s *Service) newInstance(p *plan, id, reservation string, index int32) (_ *
 			StateTransitionReason:    aws.String(""),
 			CurrentInstanceBootMode:  types.InstanceBootModeValuesLegacyBios,
 			UsageOperationUpdateTime: aws.Time(now),
-			CapacityReservationSpecification: &types.CapacityReservationSpecificationResponse{
-				CapacityReservationPreference: types.CapacityReservationPreferenceOpen,
-			},
 			PrivateDnsNameOptions: &types.PrivateDnsNameOptionsResponse{
 				HostnameType: types.HostnameTypeIpName, EnableResourceNameDnsARecord: aws.Bool(false), EnableResourceNameDnsAAAARecord: aws.Bool(false),
 			},
@@ -301,6 +294,7 @@ func (s *Service) newInstance(p *plan, id, reservation string, index int32) (_ *
 			i.Desc.Placement.GroupName, i.Desc.Placement.GroupId = pg.GroupName, pg.GroupId
 		}
 	}
+	i.describeClaim(p, s.occupy(p))
 	if p.spot {
 		i.Desc.InstanceLifecycle = types.InstanceLifecycleTypeSpot
 		i.Desc.SpotInstanceRequestId = aws.String("sir-" + region.Hex(8))

@@ -486,6 +486,11 @@ func (s *Service) ResumeAll(ctx context.Context) error {
 			go s.takeAway(instanceKey(i), i.SpotAction.Sub(s.now()))
 		}
 	}
+	for _, r := range s.reservations.all() {
+		if isBlock(r) && s.now().Before(*r.EndDate) {
+			s.watchBlock(r)
+		}
+	}
 	return s.unpark()
 }
 

@@ -70,6 +70,7 @@ type plan struct {
 	vcpus    int32
 	cpu      types.CpuOptions
 	spot     bool
+	claim    claim
 	over     []string // layers above the image's
 
 	instanceTags, volumeTags, eniTags []types.Tag
@@ -121,7 +122,7 @@ func (s *Service) plan(ctx context.Context, o order) (*plan, error) {
 	}
 	for _, step := range []func(context.Context) error{
 		p.planHardware, s.planned(p).interfaces, s.planned(p).placement, s.planned(p).blockDevices,
-		s.planned(p).identity, s.planned(p).market, s.planned(p).tags,
+		s.planned(p).identity, s.planned(p).market, s.planned(p).claims, s.planned(p).tags,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -444,14 +445,7 @@ func (p planning) market(context.Context) error {
 				return wire.Errorf("Unsupported", "The instance type '%s' is not available as spot instance.", p.data.InstanceType)
 			}
 			p.spot = true
-		case types.MarketTypeCapacityBlock:
-			if c := p.data.CapacityReservationSpecification; c == nil || c.CapacityReservationTarget == nil {
-				return missing("CapacityReservationTarget: a capacity block must be named")
-			}
 		}
-	}
-	if c := p.data.CapacityReservationSpecification; c != nil && c.CapacityReservationTarget != nil && c.CapacityReservationTarget.CapacityReservationId != nil {
-		return noReservation(*c.CapacityReservationTarget.CapacityReservationId)
 	}
 	return nil
 }

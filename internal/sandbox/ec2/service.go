@@ -67,6 +67,9 @@ type Config struct {
 	// BaseLayers returns the layers of the region's base image, lowest first, on
 	// which every image without layers of its own boots.
 	BaseLayers func(context.Context) ([]string, error)
+	// ReservationGroup returns the IDs of the capacity reservations in a resource group;
+	// nil: there are no such groups.
+	ReservationGroup func(arn string) ([]string, error)
 
 	Log   *slog.Logger     // nil: slog.Default()
 	Now   func() time.Time // nil: time.Now
@@ -103,6 +106,8 @@ type Service struct {
 	snapshotLayers *table[layerSet]
 	templates      *table[launchTemplate]
 	placements     *table[types.PlacementGroup]
+	reservations   *table[types.CapacityReservation]
+	offers         *table[types.CapacityBlockOffering]
 	instances      *table[instance]
 	tokens         *table[token]
 	capacity       *table[int]
@@ -149,6 +154,8 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		open(db, "ec2.snapshot-layers", &s.snapshotLayers),
 		open(db, "ec2.launch-templates", &s.templates),
 		open(db, "ec2.placement-groups", &s.placements),
+		open(db, "ec2.capacity-reservations", &s.reservations),
+		open(db, "ec2.capacity-block-offerings", &s.offers),
 		open(db, "ec2.instances", &s.instances),
 		open(db, "ec2.client-tokens", &s.tokens),
 		open(db, "ec2.capacity", &s.capacity),

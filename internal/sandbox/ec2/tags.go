@@ -64,6 +64,7 @@ func (s *Service) taggable() []kind {
 		kindOf(s.volumes, nounVolume, types.ResourceTypeVolume, volumeKey, func(v *volume) *[]types.Tag { return &v.Desc.Tags }),
 		kindOf(s.templates, nounTemplate, types.ResourceTypeLaunchTemplate, templateKey, func(v *launchTemplate) *[]types.Tag { return &v.Desc.Tags }),
 		kindOf(s.placements, nounPlacement, types.ResourceTypePlacementGroup, placementKey, func(v *types.PlacementGroup) *[]types.Tag { return &v.Tags }),
+		kindOf(s.reservations, nounReservation, types.ResourceTypeCapacityReservation, reservationKey, func(v *types.CapacityReservation) *[]types.Tag { return &v.Tags }),
 		kindOf(s.instances, nounInstance, types.ResourceTypeInstance, instanceKey, func(v *instance) *[]types.Tag { return &v.Desc.Tags }),
 		s.ruleTags(),
 	}
