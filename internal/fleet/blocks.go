@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -26,11 +27,30 @@ const (
 	blockReserved   = "pcluster-" // prefix of our reservations in Slurm
 	blocksInterval  = 10 * time.Minute
 	blocksAfterFail = time.Minute
+	blocksLate      = 15 * time.Second // between looks at a block whose time has come
 )
 
-// A BlockSource knows the states of capacity blocks; *CapacityBlocks is one.
+// A Block is a capacity block as EC2 shows it.
+type Block struct {
+	State  string    `json:"state"`
+	Starts time.Time `json:"starts,omitzero"`
+	Ends   time.Time `json:"ends,omitzero"`
+}
+
+// next returns the time at which a block is to change its state, or zero.
+func (b *Block) next() time.Time {
+	if b.State == blockActive {
+		return b.Ends
+	}
+	if b.State == "scheduled" || b.State == "payment-pending" {
+		return b.Starts
+	}
+	return time.Time{}
+}
+
+// A BlockSource knows capacity blocks; *CapacityBlocks is one.
 type BlockSource interface {
-	States(ctx context.Context, ids []string) (map[string]string, error)
+	Blocks(ctx context.Context, ids []string) (map[string]Block, error)
 }
 
 // A Reserver keeps jobs from nodes; *slurm.Client is one.
@@ -40,42 +60,42 @@ type Reserver interface {
 	Release(ctx context.Context, names ...string) error
 }
 
-// CapacityBlocks asks EC2 for the states of capacity blocks.
+// CapacityBlocks asks EC2 for capacity blocks.
 type CapacityBlocks struct {
 	API interface {
 		DescribeCapacityReservations(context.Context, *ec2.DescribeCapacityReservationsInput, ...func(*ec2.Options)) (*ec2.DescribeCapacityReservationsOutput, error)
 	}
 }
 
-// States returns the states of those of the blocks that exist. One that does not is
-// left out: to launch from it fails with a message that says so.
-func (c *CapacityBlocks) States(ctx context.Context, ids []string) (map[string]string, error) {
-	states := make(map[string]string)
+// Blocks returns those of the blocks that exist. One that does not is left out: to
+// launch from it fails with a message that says so.
+func (c *CapacityBlocks) Blocks(ctx context.Context, ids []string) (map[string]Block, error) {
+	blocks := make(map[string]Block)
 	in := &ec2.DescribeCapacityReservationsInput{CapacityReservationIds: ids}
 	for {
 		out, err := c.API.DescribeCapacityReservations(ctx, in)
 		if code, _ := codeOf(err); code == "InvalidCapacityReservationId.NotFound" {
 			if len(ids) == 1 {
-				return states, nil
+				return blocks, nil
 			}
 			// EC2 refuses the whole request for one of them.
 			for _, id := range ids {
-				one, err := c.States(ctx, []string{id})
+				one, err := c.Blocks(ctx, []string{id})
 				if err != nil {
 					return nil, err
 				}
-				maps.Copy(states, one)
+				maps.Copy(blocks, one)
 			}
-			return states, nil
+			return blocks, nil
 		}
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range out.CapacityReservations {
-			states[aws.ToString(r.CapacityReservationId)] = string(r.State)
+			blocks[aws.ToString(r.CapacityReservationId)] = Block{string(r.State), aws.ToTime(r.StartDate), aws.ToTime(r.EndDate)}
 		}
 		if aws.ToString(out.NextToken) == "" {
-			return states, nil
+			return blocks, nil
 		}
 		in.NextToken = out.NextToken
 	}
@@ -97,17 +117,31 @@ func (p *Policy) blocks() []string {
 	return sortedKeys(ids)
 }
 
-// takeBlocks takes notice of the states of capacity blocks.
-func (p *planner) takeBlocks(states map[string]string) {
-	if states == nil {
+// takeBlocks takes notice of capacity blocks.
+func (p *planner) takeBlocks(blocks map[string]Block) {
+	if blocks == nil {
 		return
 	}
-	for _, id := range sortedKeys(states) {
-		if old := p.mem.Blocks[id]; old != states[id] {
-			p.logf("capacity block %s is %s", id, states[id])
+	for _, id := range sortedKeys(blocks) {
+		if blocks[id].State != p.mem.Blocks[id].State {
+			p.logf("capacity block %s is %s", id, blocks[id].State)
+			p.recordBlock(id, blocks[id])
 		}
 	}
-	p.mem.Blocks = states
+	p.mem.Blocks = blocks
+}
+
+// recordBlock adds the state of a block to the record, for each compute resource whose
+// nodes come from it.
+func (p *planner) recordBlock(id string, b Block) {
+	for _, queue := range sortedKeys(p.policy.Resources) {
+		for _, resource := range sortedKeys(p.policy.Resources[queue]) {
+			r := p.policy.Resources[queue][resource]
+			if r.CapacityType == capacityBlock && r.CapacityReservationID == id {
+				p.record(record.Entry{What: record.BlockChanged, Queue: queue, Resource: resource, Block: id, Code: b.State, Until: b.next()})
+			}
+		}
+	}
 }
 
 // waitsForBlock says whether a compute resource's capacity block is known not to be
@@ -121,8 +155,8 @@ func (p *planner) waitsForBlock(key string) (state string, waits bool) {
 	if r.CapacityType != capacityBlock {
 		return "", false
 	}
-	state, known := p.mem.Blocks[r.CapacityReservationID]
-	return state, known && state != blockActive
+	b, known := p.mem.Blocks[r.CapacityReservationID]
+	return b.State, known && b.State != blockActive
 }
 
 // reserve sees to it that the nodes of blocks that are not active are reserved, and
@@ -186,14 +220,16 @@ func sameNodes(a, b string) bool {
 
 // A blockWatch is what the loops that ask about capacity blocks share.
 type blockWatch struct {
-	ids    atomic.Pointer[[]string] // blocks that the configuration names
-	now    chan struct{}            // they have changed
-	looked atomic.Bool              // Slurm was asked for reservations since the daemon started
+	ids      atomic.Pointer[[]string] // blocks that the configuration names
+	interval atomic.Int64             // between looks
+	now      chan struct{}            // they have changed
+	looked   atomic.Bool              // Slurm was asked for reservations since the daemon started
 }
 
-// announce tells which blocks the configuration names.
-func (w *blockWatch) announce(ids []string) {
-	if old := w.ids.Swap(&ids); old == nil || !slices.Equal(*old, ids) {
+// announce tells which blocks the configuration names, and how often to ask about them.
+func (w *blockWatch) announce(ids []string, interval time.Duration) {
+	other := w.interval.Swap(int64(interval)) != int64(interval)
+	if old := w.ids.Swap(&ids); old == nil || !slices.Equal(*old, ids) || other {
 		nudge(w.now)
 	}
 }
@@ -201,21 +237,34 @@ func (w *blockWatch) announce(ids []string) {
 // any says whether the configuration names blocks.
 func (w *blockWatch) any() bool { ids := w.ids.Load(); return ids != nil && len(*ids) > 0 }
 
-// watchBlocks asks EC2 for the states of capacity blocks, if there are any.
+// pause returns how long not to ask about blocks: no longer than until one is to begin
+// or end, and after that time soon again, as EC2 may be late.
+func (w *blockWatch) pause(blocks map[string]Block, now time.Time) time.Duration {
+	pause := max(time.Duration(w.interval.Load()), time.Second)
+	for _, b := range blocks {
+		if next := b.next(); !next.IsZero() {
+			pause = min(pause, max(next.Sub(now)+time.Second, blocksLate))
+		}
+	}
+	return pause
+}
+
+// watchBlocks asks EC2 for capacity blocks, if there are any.
 func (d *Daemon) watchBlocks(ctx context.Context) {
 	refused := trouble{what: "EC2, about capacity blocks,"}
 	for {
 		pause := blocksInterval
 		if d.blocks.any() {
 			call, cancel := context.WithTimeout(ctx, callTimeout)
-			states, err := d.Blocks.States(call, *d.blocks.ids.Load())
+			blocks, err := d.Blocks.Blocks(call, *d.blocks.ids.Load())
 			cancel()
 			if ctx.Err() != nil {
 				return
 			}
 			refused.met(d.Log, d.Now(), err)
 			if err == nil {
-				d.tell(ctx, func(o *Observed) { o.Blocks = states })
+				pause = d.blocks.pause(blocks, d.Now())
+				d.tell(ctx, func(o *Observed) { o.Blocks = blocks })
 				d.hurry()
 			} else {
 				pause = blocksAfterFail

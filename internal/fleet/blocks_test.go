@@ -39,7 +39,7 @@ func TestNodesOfACapacityBlockWaitForIt(t *testing.T) {
 	off := slurm.Node{Name: "q-st-a-1", Addr: "q-st-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
 	none := map[string]string{}
 
-	s.step(Observed{Blocks: map[string]string{"cr-1": "scheduled"}})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {State: "scheduled"}}})
 	s.step(Observed{Slurm: s.reservations(none, off)})
 	s.expect("decision about a static node", s.decided(), "")
 	const all = "q-dy-a-[1-10],q-st-a-[1-2]"
@@ -57,7 +57,7 @@ func TestNodesOfACapacityBlockWaitForIt(t *testing.T) {
 	s.expect("reserved again", s.do.Reserve, []slurm.Reservation(nil))
 	s.expect("released", s.do.Release, []string{"pcluster-cr-9"})
 
-	s.step(Observed{Blocks: map[string]string{"cr-1": "active"}, Slurm: s.reservations(held, off, down)})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {State: "active"}}, Slurm: s.reservations(held, off, down)})
 	s.expect("released when the block is active", s.do.Release, []string{"pcluster-cr-1", "pcluster-cr-9"})
 	s.expect("decision when the block is active", s.decided(), "power_down_force, power_up")
 }
@@ -75,7 +75,7 @@ func TestUsersManageBlocksThemselves(t *testing.T) {
 	s := blockStory(t)
 	s.policy.IgnoreBlocks = true
 	off := slurm.Node{Name: "q-st-a-1", Addr: "q-st-a-1", State: "IDLE+CLOUD+POWERED_DOWN", Partitions: []string{"q"}}
-	s.step(Observed{Blocks: map[string]string{"cr-1": "scheduled"}, Slurm: s.reservations(map[string]string{"pcluster-cr-1": "q-st-a-1"}, off)})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {State: "scheduled"}}, Slurm: s.reservations(map[string]string{"pcluster-cr-1": "q-st-a-1"}, off)})
 	s.expect("decision", s.decided(), "power_up")
 	s.expect("reservations", len(s.do.Reserve)+len(s.do.Release), 0)
 }
@@ -86,7 +86,7 @@ func TestABlockThatEnds(t *testing.T) {
 	s.now = noon.Add(time.Hour)
 	i := s.has("q-st-a-1")
 	on := slurm.Node{Name: "q-st-a-1", Addr: i.Addr, State: "ALLOCATED+CLOUD", Partitions: []string{"q"}}
-	s.step(Observed{Blocks: map[string]string{"cr-1": "expired"}, Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2(i)})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {State: "expired"}}, Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2(i)})
 	s.expect("decision while the instance lives", s.decided(), "")
 	i.State = "shutting-down"
 	s.step(Observed{Slurm: s.reservations(map[string]string{}, on), EC2: s.ec2(i)})
@@ -123,12 +123,12 @@ func (f *fakeBlocks) DescribeCapacityReservations(_ context.Context, in *ec2.Des
 func TestStatesOfBlocks(t *testing.T) {
 	api := &fakeBlocks{states: map[string]types.CapacityReservationState{"cr-1": "active", "cr-2": "scheduled"}}
 	c := &CapacityBlocks{API: api}
-	got, err := c.States(t.Context(), []string{"cr-1", "cr-gone", "cr-2"})
-	if diff := cmp.Diff(map[string]string{"cr-1": "active", "cr-2": "scheduled"}, got); err != nil || diff != "" {
+	got, err := c.Blocks(t.Context(), []string{"cr-1", "cr-gone", "cr-2"})
+	if diff := cmp.Diff(map[string]Block{"cr-1": {State: "active"}, "cr-2": {State: "scheduled"}}, got); err != nil || diff != "" {
 		t.Errorf("%v; -want +got:\n%s", err, diff)
 	}
 	api.down = true
-	if got, err := c.States(t.Context(), []string{"cr-1"}); err == nil {
+	if got, err := c.Blocks(t.Context(), []string{"cr-1"}); err == nil {
 		t.Errorf("without EC2: %v", got)
 	}
 }
@@ -152,12 +152,12 @@ func TestBlocksAreAskedAfter(t *testing.T) {
 			}
 		}
 		after(time.Hour, 0)
-		d.blocks.announce([]string{"cr-1"})
+		d.blocks.announce([]string{"cr-1"}, blocksInterval)
 		after(time.Second, 1)
-		d.blocks.announce([]string{"cr-1"})
+		d.blocks.announce([]string{"cr-1"}, blocksInterval)
 		after(time.Minute, 1)
 		after(blocksInterval, 2)
-		d.blocks.announce([]string{"cr-1", "cr-2"})
+		d.blocks.announce([]string{"cr-1", "cr-2"}, blocksInterval)
 		after(time.Second, 3)
 		api.down = true
 		after(blocksInterval, 4)
@@ -166,9 +166,44 @@ func TestBlocksAreAskedAfter(t *testing.T) {
 		for range len(d.events) {
 			(<-d.events)(&seen)
 		}
-		if diff := cmp.Diff(map[string]string{"cr-1": "active", "cr-2": "active"}, seen.Blocks); diff != "" {
+		if diff := cmp.Diff(map[string]Block{"cr-1": {State: "active"}, "cr-2": {State: "active"}}, seen.Blocks); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
+	})
+}
+
+// A block that is about to begin or end is looked at then, and soon again if EC2 is late.
+func TestBlocksAreAskedAfterWhenTheirTimeComes(t *testing.T) {
+	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+	for name, tt := range map[string]struct {
+		block Block
+		want  time.Duration
+	}{
+		"in a day":               {Block{"scheduled", at(24 * 60), at(48 * 60)}, blocksInterval},
+		"in three minutes":       {Block{"scheduled", at(3), at(48 * 60)}, 3*time.Minute + time.Second},
+		"EC2 is late":            {Block{"scheduled", at(-1), at(48 * 60)}, blocksLate},
+		"active":                 {Block{"active", at(-1), at(48 * 60)}, blocksInterval},
+		"active for two minutes": {Block{"active", at(-60), at(2)}, 2*time.Minute + time.Second},
+		"over":                   {Block{"expired", at(-60), at(-1)}, blocksInterval},
+		"without times":          {Block{State: "active"}, blocksInterval},
+	} {
+		var w blockWatch
+		w.interval.Store(int64(blocksInterval))
+		if got := w.pause(map[string]Block{"cr-1": tt.block}, noon); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestTheRecordHasTheStatesOfBlocks(t *testing.T) {
+	s := blockStory(t)
+	starts, ends := noon.Add(time.Hour), noon.Add(25*time.Hour)
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {"scheduled", starts, ends}}})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {"scheduled", starts, ends}}})
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {"active", starts, ends}}})
+	s.expect("record", s.recorded(), []string{
+		`{"what":"capacity-block","queue":"q","compute_resource":"a","capacity_block":"cr-1","code":"scheduled","until":"2026-11-23T13:00:00Z"}`,
+		`{"what":"capacity-block","queue":"q","compute_resource":"a","capacity_block":"cr-1","code":"active","until":"2026-11-24T13:00:00Z"}`,
 	})
 }
 

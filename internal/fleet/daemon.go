@@ -174,7 +174,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.record(record.Entry{What: record.DaemonStarted})
 	d.reports.cluster, d.reports.now, d.reports.since = d.policy.Cluster, d.Now, d.Now()
 	d.reports.announce(d.policy.answer())
-	d.blocks.announce(d.policy.blocks())
+	d.blocks.announce(d.policy.blocks(), d.policy.BlockInterval)
 	nodes := d.listenForReports(ctx)
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -249,7 +249,7 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 		} else {
 			d.policy = policy
 			d.reports.announce(policy.answer())
-			d.blocks.announce(policy.blocks())
+			d.blocks.announce(policy.blocks(), policy.BlockInterval)
 		}
 	}
 	begin := time.Now()

@@ -36,6 +36,7 @@ type Policy struct {
 	IgnoreChecks  bool          // EC2's status checks don't matter
 	IgnoreEvents  bool          // nor do events that AWS has scheduled
 	IgnoreBlocks  bool          // nor whether capacity blocks are active
+	BlockInterval time.Duration // between looks at capacity blocks that are not about to begin or end
 	HealthTimeout time.Duration // for which a status check may fail
 	HealthGrace   time.Duration // after the start of slurmd, in which health does not matter
 
@@ -59,6 +60,7 @@ func DefaultPolicy() Policy {
 		ProtectedFailures:    10,
 		MissedRequestTimeout: 5 * time.Second,
 		MissingTimeout:       time.Minute,
+		BlockInterval:        blocksInterval,
 		HealthTimeout:        3 * time.Minute,
 		HealthGrace:          3 * time.Minute,
 		FirstReport:          10 * time.Minute,
@@ -204,7 +206,7 @@ type Memory struct {
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
 	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
 
-	Blocks map[string]string `json:"blocks,omitempty"` // states of capacity blocks, by ID
+	Blocks map[string]Block `json:"capacity_blocks,omitempty"` // by ID
 
 	Warnings map[string]Warning `json:"warnings,omitempty"` // by node
 	Heard    map[string]bool    `json:"heard,omitempty"`    // queue/resource of which a node ever reported
@@ -308,10 +310,10 @@ type Observed struct {
 	Slurm  *SlurmView
 	EC2    *EC2View // only together with a SlurmView that is younger
 	Health *HealthView
-	Blocks map[string]string // states of capacity blocks, by ID; nil: not asked
-	Said   []Presence        // what nodes have just said, or that they don't say anything any more
-	Nodes  *NodesView        // all that they said; only together with a SlurmView
-	Status Status            // of the fleet, read from where users request changes
+	Blocks map[string]Block // capacity blocks, by ID; nil: not asked
+	Said   []Presence       // what nodes have just said, or that they don't say anything any more
+	Nodes  *NodesView       // all that they said; only together with a SlurmView
+	Status Status           // of the fleet, read from where users request changes
 }
 
 // A SlurmView is a look at Slurm.

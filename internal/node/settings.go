@@ -57,6 +57,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.IgnoreEvents, err = yes(value)
 		case "disable_capacity_blocks_management":
 			p.IgnoreBlocks, err = yes(value)
+		case "capacity_block_interval":
+			p.BlockInterval, err = seconds(value)
 		case "health_check_timeout":
 			p.HealthTimeout, err = seconds(value)
 		case "health_check_timeout_after_slurmdstarttime":

@@ -44,6 +44,7 @@ const (
 	CapacityBack   Kind = "capacity-back"
 	Paused         Kind = "paused" // static nodes are not tried again until a time
 	QueueDisabled  Kind = "queue-disabled"
+	BlockChanged   Kind = "capacity-block" // one is in another state, until a time
 	FleetStatus    Kind = "fleet-status"
 )
 
@@ -57,6 +58,8 @@ type Entry struct {
 	Instances map[string]string `json:"instances,omitempty"` // to nodes; names that nobody knows are empty
 	Queue     string            `json:"queue,omitempty"`
 	Resource  string            `json:"compute_resource,omitempty"`
+
+	Block string `json:"capacity_block,omitempty"` // ID of the reservation that nodes come from
 
 	Token   string   `json:"token,omitempty"`   // of the launch, as EC2 was given it
 	Types   []string `json:"types,omitempty"`   // that the launch may choose from

@@ -26,6 +26,7 @@ type story struct {
 	failed    map[string]record.Entry // latest start that failed, by queue
 	exhausted map[string]record.Entry // by queue/resource, that still are
 	paused    map[string]record.Entry
+	blocks    map[string]record.Entry // capacity blocks that nodes come from, by queue/resource
 }
 
 // An entry is one of the record with its nodes that matter.
@@ -56,6 +57,7 @@ func newStory(f Facts, job string, nodes map[string]bool) *story {
 	s := &story{
 		facts: f, job: job, nodes: nodes, keys: make(map[string]bool), instances: make(map[string]string),
 		disabled: make(map[string]record.Entry), failed: make(map[string]record.Entry), exhausted: make(map[string]record.Entry), paused: make(map[string]record.Entry),
+		blocks: make(map[string]record.Entry),
 	}
 	for n := range nodes {
 		if p, ok := slurm.ParseNodeName(n); ok {
@@ -103,6 +105,8 @@ func (s *story) fleetWide(e record.Entry) {
 		delete(s.exhausted, key)
 	case record.Paused:
 		s.paused[key] = e
+	case record.BlockChanged:
+		s.blocks[key] = e
 	}
 }
 
@@ -130,7 +134,7 @@ func (s *story) pick(e record.Entry, x expander) (entry, bool) {
 		return mine, true
 	case record.QueueDisabled:
 		return mine, slices.ContainsFunc(slices.Collect(maps.Keys(s.keys)), func(k string) bool { return strings.HasPrefix(k, e.Queue+"/") })
-	case record.Exhausted, record.CapacityBack, record.Paused:
+	case record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged:
 		return mine, s.keys[e.Queue+"/"+e.Resource]
 	}
 	return mine, len(mine.nodes) > 0

@@ -85,7 +85,7 @@ func (s *story) timeline(from, until time.Time) []Line {
 func collapses(k record.Kind) bool {
 	switch k {
 	case record.Asked, record.AskMissed, record.LaunchTried, record.JobWaits, record.JobReleased, record.FleetStatus, record.DaemonStarted,
-		record.QueueDisabled, record.Exhausted, record.CapacityBack, record.Paused:
+		record.QueueDisabled, record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged:
 		return false
 	}
 	return true
@@ -193,12 +193,27 @@ func sentence(e *entry, nodes []string) (string, bool) {
 		return fmt.Sprintf("compute resource %s of queue %s may have capacity again", e.Resource, e.Queue), true
 	case record.Paused:
 		return fmt.Sprintf("static nodes of %s in queue %s are tried again after %s", e.Resource, e.Queue, clock(e.Until)), true
+	case record.BlockChanged:
+		return blockIs(e.Entry), true
 	case record.QueueDisabled:
 		return fmt.Sprintf("queue %s becomes inactive: %d nodes failed to start (protected mode)", e.Queue, e.Count), true
 	case record.FleetStatus:
 		return "the fleet is " + e.Why, true
 	}
 	return "", false
+}
+
+// blockIs says how it stands with a capacity block.
+func blockIs(e record.Entry) string {
+	text := fmt.Sprintf("capacity block %s is %s", e.Block, e.Code)
+	switch {
+	case e.Until.IsZero():
+	case e.Code == "active":
+		text += ", until " + e.Until.Format("2006-01-02 15:04:05")
+	default:
+		text += ", and begins at " + e.Until.Format("2006-01-02 15:04:05")
+	}
+	return text
 }
 
 func wish(e *entry) string {

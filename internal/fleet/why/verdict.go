@@ -30,6 +30,9 @@ func (s *story) jobVerdict(j *slurm.JobStatus, t *attempt, lives []*life) (strin
 	if text, advice := s.stopped(j); text != "" {
 		return text, advice
 	}
+	if text := s.noBlock(j.Partition); text != "" {
+		return text, nil
+	}
 	if t != nil && t.failed {
 		if text, advice := s.refused(lives, t); text != "" {
 			return text, advice
@@ -135,6 +138,41 @@ func (s *story) stopped(j *slurm.JobStatus) (string, []string) {
 	return "", nil
 }
 
+// noBlock says that none of the capacity blocks is active from which a job could have
+// its nodes.
+func (s *story) noBlock(partitions string) string {
+	text := ""
+	for _, queue := range strings.Split(partitions, ",") {
+		none := true
+		for _, key := range slices.Sorted(maps.Keys(s.blocks)) {
+			if strings.HasPrefix(key, queue+"/") {
+				none = false
+				if s.blocks[key].Code == "active" {
+					return ""
+				}
+				text = s.waitsForBlock(key)
+			}
+		}
+		if none {
+			return "" // its nodes come from elsewhere
+		}
+	}
+	return text
+}
+
+// waitsForBlock says that nodes have to wait for their capacity block, if they do.
+func (s *story) waitsForBlock(key string) string {
+	e, ok := s.blocks[key]
+	if !ok || e.Code == "active" {
+		return ""
+	}
+	text := "It can't have instances: " + blockIs(e)
+	if e.Until.After(s.facts.Now) {
+		text += ", in " + span(e.Until.Sub(s.facts.Now))
+	}
+	return text + "."
+}
+
 // refused says why the nodes of the last attempt could not be had.
 func (s *story) refused(lives []*life, t *attempt) (string, []string) {
 	text := "It could not have its nodes: " + t.how + "."
@@ -225,6 +263,9 @@ func (s *story) nodeVerdict(n *slurm.Node, l *life) (string, []string) {
 	}
 	if text, advice := s.stopped(&slurm.JobStatus{Partition: parts.Queue}); text != "" {
 		return text, advice
+	}
+	if text := s.waitsForBlock(key); text != "" {
+		return text, nil
 	}
 	if e, ok := s.exhausted[key]; ok && e.Until.After(s.facts.Now) {
 		return fmt.Sprintf("Its compute resource can't be had, and is tried again after %s, in %s: %s.", clock(e.Until), span(e.Until.Sub(s.facts.Now)), refusal(&entry{Entry: e})),

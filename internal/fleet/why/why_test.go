@@ -140,6 +140,22 @@ var stories = map[string]struct {
 		c.add(-40, record.Entry{What: record.FleetStatus, Why: "STOPPED"})
 		return Facts{Now: at(100), Record: c, Job: &slurm.JobStatus{ID: "42", State: "PENDING", Reason: "PartitionInactive", Partition: "q", Submitted: at(0)}}
 	}},
+	"job-before-its-capacity-block": {job: "42", facts: func() Facts {
+		var c chronicle
+		c.add(-900, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "payment-pending", Until: at(3600)})
+		c.add(-600, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "scheduled", Until: at(3600)})
+		c.add(-600, record.Entry{What: record.BlockChanged, Queue: "other", Resource: "c", Block: "cr-2", Code: "active", Until: at(3600)})
+		return Facts{Now: at(100), Record: c, Job: &slurm.JobStatus{ID: "42", State: "PENDING", Reason: "ReqNodeNotAvail, Reserved for maintenance", Partition: "q", Submitted: at(0)}}
+	}},
+	"node-of-a-capacity-block-that-is-over": {node: "q-st-c-1", facts: func() Facts {
+		var c chronicle
+		c.add(-7200, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "active", Until: at(-60)})
+		c.add(-7190, record.Entry{What: record.AskMissed, Nodes: "q-st-c-1"})
+		c.up(-7180, "q-st-c-1", "i-1")
+		c.add(-60, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "expired"})
+		c.add(-50, record.Entry{What: record.Lost, Nodes: "q-st-c-1", Instances: map[string]string{"i-1": "q-st-c-1"}, Why: "instance i-1 is shutting-down"})
+		return Facts{Now: at(100), Record: c, Nodes: []slurm.Node{{Name: "q-st-c-1", State: "IDLE+CLOUD+MAINTENANCE+POWERED_DOWN+RESERVED"}}}
+	}},
 	"job-of-a-queue-in-protected-mode": {job: "42", facts: func() Facts {
 		var c chronicle
 		c.add(-50, record.Entry{What: record.StartFailed, Nodes: "other-dy-c-1", Why: "it is drained"})
