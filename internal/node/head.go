@@ -276,7 +276,7 @@ func (n *node) awaitStaticNodes(ctx context.Context) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		missing = slices.DeleteFunc(nodes, func(n slurm.Node) bool { return n.State.Ready() })
+		missing = notUp(nodes)
 		if len(missing) == 0 {
 			return struct{}{}, nil
 		}
@@ -290,6 +290,12 @@ func (n *node) awaitStaticNodes(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// notUp returns the nodes that are still to come up. Those in maintenance are not: their
+// capacity block may begin in weeks.
+func notUp(nodes []slurm.Node) []slurm.Node {
+	return slices.DeleteFunc(slices.Clone(nodes), func(n slurm.Node) bool { return n.State.Ready() || n.State.Has("MAINTENANCE", "MAINT") })
 }
 
 // complaint returns what a node that failed to start said last, as far as the fleet

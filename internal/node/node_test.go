@@ -453,6 +453,22 @@ func TestEveryKeyOfTheFleetsSettingsIsExplained(t *testing.T) {
 	}
 }
 
+func TestStaticNodesOfACapacityBlockAreNotWaitedFor(t *testing.T) {
+	left := notUp([]slurm.Node{
+		{Name: "up", State: "IDLE+CLOUD"},
+		{Name: "reserved", State: "IDLE+CLOUD+MAINTENANCE+POWERED_DOWN+RESERVED"},
+		{Name: "booting", State: "IDLE+CLOUD+POWERING_UP"},
+		{Name: "down", State: "DOWN+CLOUD"},
+	})
+	var names []string
+	for _, n := range left {
+		names = append(names, n.Name)
+	}
+	if diff := cmp.Diff([]string{"booting", "down"}, names); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestStepsOfAllNodesFitTogether(t *testing.T) {
 	c := &config.Cluster{SharedStorage: []config.SharedStorage{
 		{Name: "home", StorageType: config.Efs, MountDir: "home"}, {Name: "data", StorageType: config.FsxLustre, MountDir: "/data"},
