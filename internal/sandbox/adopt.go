@@ -46,7 +46,7 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 	}
 	a := &adopter{Region: r, c: c, refs: refs}
 	for _, step := range []func(context.Context) error{
-		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.secretsAndDatabase, a.reservations,
+		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.encryptionKeys, a.secretsAndDatabase, a.reservations,
 	} {
 		if err := step(ctx); err != nil {
 			return Adoption{}, err
@@ -58,9 +58,9 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 
 // refs are the identifiers that a cluster file mentions, in order of appearance.
 type refs struct {
-	subnets, groups, images, buckets, policies, roles, profiles []string
-	accounts                                                    []string
-	nodes                                                       int // most nodes the file can have
+	subnets, groups, images, buckets, policies, roles, profiles, keys []string
+	accounts                                                          []string
+	nodes                                                             int // most nodes the file can have
 }
 
 var accountInARN = regexp.MustCompile(`^arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):`)
@@ -147,7 +147,17 @@ func references(c *config.Cluster) refs {
 	}
 	arn(s.MungeKeySecretArn)
 	for _, st := range c.SharedStorage {
+		if e := st.EbsSettings; e != nil {
+			add(&f.keys, e.KmsKeyId)
+			arn(e.KmsKeyId)
+		}
+		if e := st.EfsSettings; e != nil {
+			add(&f.keys, e.KmsKeyId)
+			arn(e.KmsKeyId)
+		}
 		if l := st.FsxLustreSettings; l != nil {
+			add(&f.keys, l.KmsKeyId)
+			arn(l.KmsKeyId)
 			url(l.ImportPath, l.ExportPath)
 			for _, d := range l.DataRepositoryAssociations {
 				url(d.DataRepositoryPath)
@@ -404,6 +414,16 @@ func (a *adopter) fileSystems(ctx context.Context) error {
 // storageGroups are the security groups of adopted mount targets: those that the
 // file's nodes are in.
 func (a *adopter) storageGroups() []string { return a.refs.groups }
+
+func (a *adopter) encryptionKeys(context.Context) error {
+	for _, name := range a.refs.keys {
+		if err := a.keys.Adopt(name); err != nil {
+			return err
+		}
+		a.made("KMS key", name, "encrypts nothing")
+	}
+	return nil
+}
 
 func (a *adopter) policies(ctx context.Context) error {
 	for _, arn := range a.refs.policies {

@@ -9,9 +9,12 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/go-cmp/cmp"
 
 	"pcluster/internal/config"
+	"pcluster/internal/facts/live"
 )
 
 func TestSubnetsOfAQueueAreInDifferentZones(t *testing.T) {
@@ -103,5 +106,42 @@ func TestMountsStayInTheirFileSystem(t *testing.T) {
 		if got, err := below(dir, path); (err == nil) != ok {
 			t.Errorf("%q: %q, %v", path, got, err)
 		}
+	}
+}
+
+func TestKeysThatFilesNameAreThere(t *testing.T) {
+	l, err := OpenLight(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const disks, files = "1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:eu-west-1:123456789012:key/0234abcd-12ab-34cd-56ef-1234567890ab"
+	if _, err := l.Adopt(t.Context(), "cluster.yaml", []byte(`
+Region: eu-west-1
+Image: {Os: alinux2023}
+HeadNode: {InstanceType: t3.small, Networking: {SubnetId: subnet-0123456789abcdef0}}
+Scheduling:
+  Scheduler: slurm
+  SlurmQueues:
+  - {Name: q, ComputeResources: [{Name: c, InstanceType: t3.small}], Networking: {SubnetIds: [subnet-0123456789abcdef0]}}
+SharedStorage:
+- {Name: disk, MountDir: /disk, StorageType: Ebs, EbsSettings: {KmsKeyId: `+disks+`}}
+- {Name: files, MountDir: /files, StorageType: Efs, EfsSettings: {Encrypted: true, KmsKeyId: "`+files+`"}}
+`)); err != nil {
+		t.Fatal(err)
+	}
+	id, secret := l.Credentials()
+	facts := live.New(aws.Config{Region: "eu-west-1", BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
+	for _, key := range []string{disks, files, "alias/aws/ebs"} {
+		if err := facts.Key(t.Context(), key); err != nil {
+			t.Errorf("key %s: %v", key, err)
+		}
+	}
+	if err := facts.Key(t.Context(), "0000abcd-12ab-34cd-56ef-1234567890ab"); err == nil {
+		t.Error("a key that no file names is there")
 	}
 }

@@ -27,7 +27,7 @@ func (r *Region) adoptImageFile(ctx context.Context, name string, file []byte) (
 		return Adoption{}, err
 	}
 	a := &adopter{Region: r, c: c, refs: refs.refs}
-	for _, step := range []func(context.Context) error{a.subnets, a.securityGroups, a.images, a.buckets, a.policies} {
+	for _, step := range []func(context.Context) error{a.subnets, a.securityGroups, a.images, a.buckets, a.policies, a.encryptionKeys} {
 		if err := step(ctx); err != nil {
 			return Adoption{}, err
 		}
@@ -124,6 +124,8 @@ func imageReferences(f *config.ImageFile) imageRefs {
 			add(&out.groups, g)
 		}
 	}
+	add(&out.keys, f.Image.RootVolume.KmsKeyId)
+	arn(f.Image.RootVolume.KmsKeyId)
 	add(&out.buckets, f.CustomS3Bucket)
 	out.nodes = 2 // the machines that build and test
 	return out

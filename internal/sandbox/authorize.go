@@ -109,8 +109,10 @@ func denied(c wire.Caller, service string, q policy.Request, d policy.Decision) 
 	switch service {
 	case "ec2":
 		return &wire.Error{Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation. " + text, Status: http.StatusForbidden}
-	case "dynamodb", "logs", "fsx", "secretsmanager", "ssm", "imagebuilder", "lambda", "efs", "batch":
+	case "dynamodb", "logs", "fsx", "secretsmanager", "ssm", "imagebuilder", "lambda", "efs", "batch", "kms":
 		return &wire.Error{Code: "AccessDeniedException", Message: text, Status: http.StatusBadRequest}
+	case "resource-groups":
+		return &wire.Error{Code: "ForbiddenException", Message: text, Status: http.StatusForbidden}
 	case "sns":
 		return &wire.Error{Code: "AuthorizationError", Message: text, Status: http.StatusForbidden}
 	}
@@ -222,6 +224,8 @@ func (w world) ARN(kind, name string) string {
 			return aws.ToString(out.ARN)
 		}
 		return pattern("secretsmanager", "secret:"+name+"-*")
+	case "key":
+		return w.r.keys.ARN(name)
 	case "parameter":
 		return pattern("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 	}

@@ -41,12 +41,14 @@ import (
 	"pcluster/internal/sandbox/image"
 	"pcluster/internal/sandbox/imagebuilder"
 	"pcluster/internal/sandbox/imds"
+	"pcluster/internal/sandbox/kms"
 	"pcluster/internal/sandbox/lambda"
 	"pcluster/internal/sandbox/logs"
 	"pcluster/internal/sandbox/machine"
 	"pcluster/internal/sandbox/outside"
 	"pcluster/internal/sandbox/rds"
 	"pcluster/internal/sandbox/region"
+	"pcluster/internal/sandbox/resourcegroups"
 	"pcluster/internal/sandbox/route53"
 	"pcluster/internal/sandbox/s3"
 	"pcluster/internal/sandbox/secretsmanager"
@@ -94,6 +96,8 @@ type Region struct {
 	cfn     *cloudformation.Service
 	rds     *rds.Service
 	sns     *sns.Service
+	keys    *kms.Service
+	groups  *resourcegroups.Service
 	builder *imagebuilder.Service
 	outside *outside.Gateway
 

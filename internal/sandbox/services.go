@@ -29,9 +29,11 @@ import (
 	"pcluster/internal/sandbox/fsx"
 	"pcluster/internal/sandbox/iam"
 	"pcluster/internal/sandbox/imagebuilder"
+	"pcluster/internal/sandbox/kms"
 	"pcluster/internal/sandbox/lambda"
 	"pcluster/internal/sandbox/logs"
 	"pcluster/internal/sandbox/rds"
+	"pcluster/internal/sandbox/resourcegroups"
 	"pcluster/internal/sandbox/route53"
 	"pcluster/internal/sandbox/s3"
 	"pcluster/internal/sandbox/secretsmanager"
@@ -63,6 +65,8 @@ func (r *Region) openServices(on ground) (err error) {
 	do(func() (err error) { r.sts = sts.New(id, r.iam); return })
 	do(func() (err error) { r.secret, err = secretsmanager.New(db, id); return })
 	do(func() (err error) { r.ssm, err = ssm.New(db, id); return })
+	do(func() (err error) { r.keys, err = kms.New(db, id); return })
+	do(func() (err error) { r.groups, err = resourcegroups.New(db, id); return })
 	do(func() (err error) { r.watch, err = cloudwatch.New(db, id); return })
 	do(func() (err error) { r.ddb, err = dynamodb.New(db, id); return })
 	do(func() (err error) {
@@ -153,7 +157,7 @@ func (r *Region) reachByName(names []string) {
 func (r *Region) handlers() (map[string]http.Handler, error) {
 	services := map[string]interface{ Register(*wire.Service) }{
 		"autoscaling": r.scaling, "cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
-		"iam": r.iam, "imagebuilder": r.builder, "sns": r.sns, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
+		"iam": r.iam, "imagebuilder": r.builder, "kms": r.keys, "resource-groups": r.groups, "sns": r.sns, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
 	}
 	handlers := map[string]http.Handler{}
 	for name, s := range services {

@@ -69,6 +69,7 @@ var aliases = map[string]string{
 var targets = map[string]string{
 	"AWSSimbaAPIService_v20180301":  "fsx",
 	"AmazonSSM":                     "ssm",
+	"TrentService":                  "kms",
 	"DynamoDB_20120810":             "dynamodb",
 	"GraniteServiceVersion20100801": "cloudwatch",
 	"Logs_20140328":                 "logs",
