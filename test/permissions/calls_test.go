@@ -3,12 +3,15 @@
 package permissions
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,25 +20,34 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/efs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/fsx"
+	"github.com/aws/aws-sdk-go-v2/service/resourcegroups"
+	grouptypes "github.com/aws/aws-sdk-go-v2/service/resourcegroups/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 
+	"pcluster/internal/cluster"
 	"pcluster/internal/facts"
 	"pcluster/internal/facts/live"
 	"pcluster/internal/fleet"
 	"pcluster/internal/sandbox"
+	"pcluster/internal/sandbox/wire"
+	"pcluster/internal/sandbox/wire/model"
 )
 
 // TestEveryCallIsMade: every AWS operation that our programs call is called in tests
@@ -47,7 +59,7 @@ func TestEveryCallIsMade(t *testing.T) {
 		made[n.Operation] = "the life of a cluster"
 	}
 	for op := range askEverything(t) {
-		made[op] = "the facts, asked of a region"
+		made[op] = "what is asked of a region here"
 	}
 	for op, where := range elsewhere {
 		if _, twice := made[op]; twice {
@@ -100,10 +112,7 @@ var elsewhere = map[string]string{
 // notServed are operations of services that the region does not have: what the SDK
 // sends is as its own model says, and nothing has checked the values.
 var notServed = map[string]string{
-	"batch:CreateComputeEnvironment":       "asked for its refusal, which lists instance types",
-	"kms:DescribeKey":                      "whether a key exists",
-	"resourcegroups:GetGroupConfiguration": "groups of capacity reservations",
-	"resourcegroups:ListGroupResources":    "groups of capacity reservations",
+	"batch:CreateComputeEnvironment": "asked for its refusal, which lists instance types",
 }
 
 // modelNames are services whose packages have another name than their API's model here.
@@ -156,8 +165,8 @@ func callSites(t *testing.T) map[string]string {
 			}
 			pkg, _ := sel.X.(*ast.Ident)
 			op, isInput := strings.CutSuffix(sel.Sel.Name, "Input")
-			if pkg == nil || !isInput || services[pkg.Name] == "" || services[pkg.Name] == "s3" {
-				return true // S3 has no model here; its journeys are in test/conformance
+			if pkg == nil || !isInput || services[pkg.Name] == "" {
+				return true
 			}
 			service := services[pkg.Name]
 			if other := modelNames[service]; other != "" {
@@ -175,8 +184,9 @@ func callSites(t *testing.T) map[string]string {
 }
 
 // askEverything asks a region for every fact that rules can need, about things that
-// mostly don't exist, and returns which operations were answered, or refused for what
-// they ask rather than for how.
+// mostly don't exist, does what our programs do with buckets, and returns which
+// operations were answered, or refused for what they ask rather than for how. S3's are
+// also held against AWS's model, since the region's S3 reads HTTP itself.
 func askEverything(t *testing.T) map[string]bool {
 	t.Helper()
 	region, err := sandbox.OpenLight(t.Context(), t.TempDir(), nil)
@@ -190,6 +200,7 @@ func askEverything(t *testing.T) map[string]bool {
 	})
 	var mu sync.Mutex
 	answered := map[string]bool{}
+	objects := modelOfS3(t)
 	key, secret := region.Credentials()
 	cfg := aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), RetryMaxAttempts: 1,
@@ -199,6 +210,11 @@ func askEverything(t *testing.T) map[string]bool {
 				service := serviceName(awsmiddleware.GetServiceID(ctx))
 				op := service + ":" + awsmiddleware.GetOperationName(ctx)
 				var api smithy.APIError
+				if service == "s3" {
+					if err := wire.Check(objects, awsmiddleware.GetOperationName(ctx), in.Parameters); err != nil {
+						t.Error(err)
+					}
+				}
 				if err == nil || errors.As(err, &api) && !slices.Contains(malformed, api.ErrorCode()) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -209,6 +225,12 @@ func askEverything(t *testing.T) map[string]bool {
 				return out, meta, err
 			}), middleware.After)
 		}},
+	}
+	useBuckets(t, region, cfg)
+	if _, err := resourcegroups.NewFromConfig(cfg).CreateGroup(t.Context(), &resourcegroups.CreateGroupInput{
+		Name: aws.String("none"), Configuration: []grouptypes.GroupConfigurationItem{{Type: aws.String("AWS::EC2::CapacityReservationPool")}},
+	}); err != nil {
+		t.Fatal(err)
 	}
 	source := reflect.ValueOf(live.New(cfg))
 	methods := reflect.TypeFor[facts.Source]()
@@ -224,6 +246,7 @@ func askEverything(t *testing.T) map[string]bool {
 	launcher := &fleet.EC2{API: ec2.NewFromConfig(cfg), Cluster: "none"}
 	_, _ = launcher.Health(t.Context())
 	_, _ = launcher.Console(t.Context(), "i-0123456789abcdef0")
+	_, _ = (&fleet.Records{DynamoDB: dynamodb.NewFromConfig(cfg), Table: "none"}).Recorded(t.Context(), []string{"q-st-c-1"})
 	// What these ask has no variants: as our programs do it.
 	api := ec2.NewFromConfig(cfg)
 	vpc, err := api.CreateVpc(t.Context(), &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
@@ -242,6 +265,85 @@ func askEverything(t *testing.T) map[string]bool {
 	})
 	_, _ = sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	return answered
+}
+
+// modelOfS3 is made by internal/sandbox/wire/model/gen.
+func modelOfS3(t *testing.T) *model.Model {
+	t.Helper()
+	packed, err := os.ReadFile("testdata/s3.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Read("s3", packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// useBuckets does what our programs do with buckets: it uploads a cluster, whose stack
+// is refused, so that all is removed again, and exports the logs of one that is gone.
+func useBuckets(t *testing.T, region *sandbox.Light, cfg aws.Config) {
+	t.Helper()
+	ctx := t.Context()
+	_, _ = s3.NewFromConfig(cfg).CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("none")}) // the facts' bucket
+	file := filepath.Join("..", "e2e", "testdata", "small.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := region.Adopt(ctx, file, text); err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write([]byte("a program")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		if err := os.WriteFile(filepath.Join(programs, "pcluster-node-linux-"+arch+".gz"), packed.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := errors.New("refused, so that what was uploaded is removed")
+	noStacks := cfg.Copy()
+	noStacks.APIOptions = append(slices.Clip(cfg.APIOptions), func(s *middleware.Stack) error {
+		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("refuse", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			if awsmiddleware.GetOperationName(ctx) == "CreateStack" {
+				return middleware.InitializeOutput{}, middleware.Metadata{}, refused
+			}
+			return next.HandleInitialize(ctx, in)
+		}), middleware.After)
+	})
+	o := cluster.New(noStacks, slog.New(slog.DiscardHandler))
+	o.Programs, o.Poll = cluster.ProgramsIn(programs), 10*time.Millisecond
+	if _, err := o.Create(ctx, cluster.CreateRequest{Name: "gone", Configuration: text, File: file, SuppressValidators: []string{"ALL"}}); !errors.Is(err, refused) {
+		t.Fatalf("creation ends with %v", err)
+	}
+
+	logs, group, stream := cloudwatchlogs.NewFromConfig(cfg), aws.String("/aws/parallelcluster/gone-202601010000"), aws.String("ip-10-0-1-5.i-0123456789abcdef0.slurmctld")
+	if _, err := logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: group}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := logs.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: group, LogStreamName: stream}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if _, err := logs.PutLogEvents(ctx, &cloudwatchlogs.PutLogEventsInput{LogGroupName: group, LogStreamName: stream, LogEvents: []logtypes.InputLogEvent{
+		{Timestamp: aws.Int64(now.Add(-time.Minute).UnixMilli()), Message: aws.String("up")},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	export := cluster.ClusterExport{ExportRequest: cluster.ExportRequest{Name: "gone", From: now.Add(-time.Hour), To: now, OutputFile: filepath.Join(t.TempDir(), "logs.tar.gz")}}
+	if _, err := o.ExportLogs(ctx, export, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	export.Bucket = "none" // which the logs may not be written to
+	_, _ = o.ExportLogs(ctx, export, func(string) {})
 }
 
 // malformed are refusals of the way in which something is asked.

@@ -152,11 +152,13 @@ func (p *planner) fill(pl *plan) error {
 		return p.elem(pl)
 	case "string", "character":
 		pl.kind = kindString
-		switch k {
-		case reflect.String:
-		case reflect.Int32, reflect.Int64:
+		switch {
+		case k == reflect.String:
+		case k == reflect.Int32, k == reflect.Int64:
 			pl.kind = kindInt // Route 53's page sizes: text in the model, numbers in the SDK
 			pl.rule = rule{}
+		case pl.typ == timeType:
+			pl.kind = kindTime // S3's Expires, likewise
 		default:
 			return mismatch()
 		}

@@ -1,12 +1,38 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"pcluster/internal/sandbox/wire/model"
 )
+
+// Check returns what AWS's model of an operation has against its input, a struct of the
+// SDK's or a pointer to one: members that are missing, values that it does not allow.
+func Check(m *model.Model, operation string, input any) error {
+	op, ok := m.Operations[operation]
+	if !ok {
+		return fmt.Errorf("%s has no operation %s", m.Name, operation)
+	}
+	if op.Input == "" {
+		return nil
+	}
+	pl, err := newPlanner(m, nil).plan(op.Input, reflect.TypeOf(input))
+	if err != nil {
+		return err
+	}
+	c := check{}
+	c.value(pl, reflect.ValueOf(input))
+	var all []error
+	for _, v := range c.found {
+		all = append(all, fmt.Errorf("%s.%s: %s: %s", m.Name, operation, strings.Join(v.path, "."), v.demand))
+	}
+	return errors.Join(all...)
+}
 
 // A violation is one way in which an input breaks the model's rules.
 type violation struct {

@@ -131,18 +131,23 @@ func Has(service string) bool { return slices.Contains(Names(), service) }
 
 // Load reads the model of a service.
 func Load(service string) (*Model, error) {
-	m, err := load(service)
+	packed, err := data.ReadFile("data/" + service + ".gz")
+	if err != nil {
+		return nil, fmt.Errorf("API model of %s: %w", service, err)
+	}
+	return Read(service, packed)
+}
+
+// Read reads the model of a service from a file that gen made.
+func Read(service string, packed []byte) (*Model, error) {
+	m, err := read(service, packed)
 	if err != nil {
 		return nil, fmt.Errorf("API model of %s: %w", service, err)
 	}
 	return m, nil
 }
 
-func load(service string) (*Model, error) {
-	packed, err := data.ReadFile("data/" + service + ".gz")
-	if err != nil {
-		return nil, err
-	}
+func read(service string, packed []byte) (*Model, error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err

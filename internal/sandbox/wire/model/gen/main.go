@@ -3,7 +3,8 @@
 // "kind TAB name TAB JSON", with nothing in it that the codec does not use.
 //
 // It is run by hand (go generate) with botocore installed for python3, or with
-// -botocore pointing at its data directory.
+// -botocore pointing at its data directory. Arguments are names of other services: a
+// test has the model of S3, which does not speak through the codec.
 package main
 
 import (
@@ -25,20 +26,24 @@ import (
 
 var services = []string{
 	"autoscaling", "cloudformation", "cloudwatch", "dynamodb", "ec2", "efs", "elbv2", "fsx", "iam", "imagebuilder",
-	"lambda", "logs", "resource-groups", "route53", "secretsmanager", "sns", "ssm", "sts",
+	"kms", "lambda", "logs", "resource-groups", "route53", "secretsmanager", "sns", "ssm", "sts",
 }
 
 func main() {
 	botocore := flag.String("botocore", "", "botocore's data directory; by default that of python3's botocore")
 	out := flag.String("out", "data", "directory to write")
 	flag.Parse()
-	if err := run(*botocore, *out); err != nil {
+	names := services
+	if flag.NArg() > 0 {
+		names = flag.Args()
+	}
+	if err := run(*botocore, *out, names); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(botocore, out string) error {
+func run(botocore, out string, names []string) error {
 	if botocore == "" {
 		dir, err := exec.Command("python3", "-c", "import botocore, os; print(os.path.dirname(botocore.__file__), end='')").Output()
 		if err != nil {
@@ -46,7 +51,7 @@ func run(botocore, out string) error {
 		}
 		botocore = filepath.Join(string(dir), "data")
 	}
-	for _, name := range services {
+	for _, name := range names {
 		versions, err := filepath.Glob(filepath.Join(botocore, name, "*", "service-2.json.gz"))
 		if err != nil || len(versions) == 0 {
 			return fmt.Errorf("no model of %s in %s", name, botocore)
