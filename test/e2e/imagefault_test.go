@@ -10,13 +10,17 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pcluster/internal/stack"
 )
 
 // An imageRegion is a region in which image files with components of the test's own can
@@ -231,9 +235,9 @@ func TestImageOfALargerDisk(t *testing.T) {
 	}
 }
 
-// TestComponentsReachTheHostsMirror installs and updates packages from the mirror that
-// this host uses. Security groups hold for the way there.
-func TestComponentsReachTheHostsMirror(t *testing.T) {
+// needMirror skips a test on a host that reaches no mirror of Debian.
+func needMirror(t *testing.T) {
+	t.Helper()
 	const mirror = "http://deb.debian.org/debian/dists/trixie/InRelease"
 	client := http.Client{Timeout: 10 * time.Second}
 	if res, err := client.Get(mirror); err != nil {
@@ -241,6 +245,12 @@ func TestComponentsReachTheHostsMirror(t *testing.T) {
 	} else if res.Body.Close(); res.StatusCode != http.StatusOK {
 		t.Skipf("this host reaches no mirror of Debian: %s says %s", mirror, res.Status)
 	}
+}
+
+// TestComponentsReachTheHostsMirror installs and updates packages from the mirror that
+// this host uses. Security groups hold for the way there.
+func TestComponentsReachTheHostsMirror(t *testing.T) {
+	needMirror(t)
 	r := startImageRegion(t)
 	r.write(t, "mirror.yaml", `name: mirror
 schemaVersion: 1.0
@@ -282,6 +292,117 @@ phases:
 	out := r.run(t, "pcluster", "component", "run", "closed.yaml", "--subnet-id", "subnet-076ece71c00742d3c", "--security-group-ids", closed)
 	if out.code != 1 || !strings.Contains(out.stderr, "timed out") {
 		t.Errorf("without a rule for the way out: %d %s%s", out.code, out.stdout, out.stderr)
+	}
+}
+
+// TestSlurmOfTheOperatingSystem takes Slurm away from a machine, as from a plain Debian,
+// and has our own component install it.
+func TestSlurmOfTheOperatingSystem(t *testing.T) {
+	needMirror(t)
+	r := startRegion(t)
+	documents, err := stack.ImageDocuments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(documents, func(text string) bool { return strings.HasPrefix(text, "name: Slurm\n") })
+	if i < 0 {
+		t.Fatal("no component installs Slurm")
+	}
+	const purge = `
+      - name: Plain
+        action: ExecuteBash
+        inputs:
+          commands:
+            - |
+              set -eux
+              export DEBIAN_FRONTEND=noninteractive
+              apt-get -q -y purge 'slurm*' munge
+              rm -rf /opt/slurm /etc/slurm
+              for u in slurm munge; do ! id $u || userdel $u; done
+`
+	const look = `
+      - name: Numbers
+        action: ExecuteBash
+        inputs:
+          commands:
+            - test "$(id -u slurm) $(id -u munge)" = '401 402' && test /opt/slurm/etc -ef /etc/slurm && ! systemctl -q is-enabled slurmd slurmctld
+`
+	text := strings.Replace(documents[i], "    steps:\n", "    steps:"+purge, 1)
+	at := strings.Index(text, "  - name: test\n    steps:\n") + len("  - name: test\n    steps:\n")
+	if err := os.WriteFile(filepath.Join(r.work, "slurm.yaml"), []byte(text[:at-1]+look+text[at:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := r.run(t, "pcluster", "component", "run", "slurm.yaml"); out.code != 0 || !strings.Contains(out.stderr, "Setting up slurmctld") {
+		t.Errorf("%d %s%s", out.code, out.stdout, out.stderr)
+	}
+}
+
+// TestDebianHasTheComponentsPackages asks apt whether what our components install exists,
+// and can be installed together, in the releases of Debian that clusters may have.
+func TestDebianHasTheComponentsPackages(t *testing.T) {
+	needMirror(t)
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skip("needs apt")
+	}
+	documents, err := stack.ImageDocuments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`apt-get -q -y install ([^;|\n]*)`)
+	needed := regexp.MustCompile(`need \S+ (\S+);?`)
+	for suite, leaveOut := range map[string][]string{
+		"bookworm": {"slurmctld "},                       // its Slurm is too old: from source
+		"trixie":   {"gcc g++ make perl bzip2 python3 "}, // what the source needs
+	} {
+		var packages []string
+		for _, text := range documents {
+			name, _, _ := strings.Cut(strings.TrimPrefix(text, "name: "), "\n")
+			if name == "DCV" || name == "NVIDIA" {
+				continue // of their makers' repositories, not for Debian
+			}
+			text = strings.ReplaceAll(text, "\\\n", "")
+			for _, m := range commands.FindAllStringSubmatch(text, -1) {
+				list := m[1]
+				if strings.Contains(list, "lustre") || slices.ContainsFunc(leaveOut, func(s string) bool { return strings.HasPrefix(list, s) }) {
+					continue
+				}
+				packages = append(packages, slices.DeleteFunc(strings.Fields(list), func(w string) bool { return strings.ContainsAny(w, "$./\"") })...)
+			}
+			for line := range strings.Lines(text) {
+				if strings.Contains(line, "debian*|ubuntu*)") {
+					for _, m := range needed.FindAllStringSubmatch(line, -1) {
+						packages = append(packages, strings.TrimSuffix(m[1], ";"))
+					}
+				}
+			}
+		}
+		if len(packages) < 15 {
+			t.Fatalf("%s: only %d packages are found in the components: %q", suite, len(packages), packages)
+		}
+		dir := t.TempDir()
+		for _, sub := range []string{"etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d", "state/lists/partial", "cache/archives/partial"} {
+			if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		source := "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian " + suite + " main\n"
+		for name, text := range map[string]string{"etc/sources.list": source, "state/status": ""} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		apt := func(args ...string) (string, error) {
+			options := []string{"-o", "Dir::Etc=" + dir + "/etc", "-o", "Dir::State=" + dir + "/state", "-o", "Dir::State::status=" + dir + "/state/status", "-o", "Dir::Cache=" + dir + "/cache",
+				"-o", "APT::Architecture=amd64", "-o", "APT::Architectures::=amd64", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none", "-q"}
+			out, err := exec.CommandContext(t.Context(), "apt-get", append(options, args...)...).CombinedOutput()
+			return string(out), err
+		}
+		if out, err := apt("update"); err != nil {
+			t.Fatalf("%s: %v\n%s", suite, err, out)
+		}
+		if out, err := apt(append([]string{"--simulate", "--no-install-recommends", "install"}, packages...)...); err != nil {
+			t.Errorf("%s: %v\n%s", suite, err, out)
+		}
 	}
 }
 
