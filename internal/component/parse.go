@@ -546,9 +546,16 @@ func (p *parser) check(f field, n *config.Node, path string) {
 	case text:
 		ok = isText
 	case texts:
-		ok = n.Kind == config.Sequence && !slices.ContainsFunc(n.Items, func(i *config.Node) bool { return i.Kind >= config.Mapping })
-		if ok && f.required && len(n.Items) == 0 {
+		if ok = n.Kind == config.Sequence; !ok {
+			break
+		}
+		if f.required && len(n.Items) == 0 {
 			p.errorf(n.Pos, path, "", "the list of %s is empty", f.name)
+		}
+		for i, item := range n.Items {
+			if item.Kind >= config.Mapping {
+				p.errorf(item.Pos, fmt.Sprintf("%s[%d]", path, i), "put it in quotes, or after | on a line of its own", "each of %s has to be text, not %s", f.name, item.Kind)
+			}
 		}
 	case flag:
 		_, is := truth(n.Raw)

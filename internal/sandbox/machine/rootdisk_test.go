@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,5 +76,24 @@ func TestRootDiskIsAsLargeAsItsVolume(t *testing.T) {
 		if left, err := loopsOf(loops); err != nil || len(left) > 0 {
 			t.Errorf("loop devices are left: %v, %v", left, err)
 		}
+	}
+}
+
+func TestHostWithoutFileSystemsForDisksKeepsDirectories(t *testing.T) {
+	m := &Manager{log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	in := &instance{id: "i-1", dir: t.TempDir()}
+	in.rec.Spec.RootGiB = 8
+	t.Setenv("PATH", t.TempDir()) // in which is no mkfs
+	if err := m.makeDisk(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if why := m.Unlimited(); !strings.Contains(why, "mkfs.ext4") {
+		t.Errorf("the host lacks %q", why)
+	}
+	if in.sized() || in.upper() != filepath.Join(in.dir, upperDir) {
+		t.Errorf("its disk is %s", in.upper())
+	}
+	if left, err := os.ReadDir(in.dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
