@@ -63,7 +63,8 @@ func (b *builder) custom(r cfn.CustomResource) cfn.CustomResource {
 func (b *builder) cleanupRole() cfn.Role {
 	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
 	statements := []cfn.Statement{
-		allow([]string{"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*"),
+		allow([]string{"s3:DeleteObject", "s3:DeleteObjectVersion"}, bucket+"/"+b.p.ArtifactDir+"/*"),
+		allow([]string{"s3:ListBucketVersions"}, bucket),
 		allow([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, b.arn("logs", "log-group:/aws/lambda/pcluster-CleanupResources-*")),
 	}
 	if b.batch() {

@@ -175,7 +175,7 @@ func (b *builder) headPermissions() {
 		add("ParallelClusterPoliciesHeadNode", "parallelcluster", statements())
 		if !b.batch() {
 			add("SlurmPoliciesHeadNode", "parallelcluster-slurm-head-node", []cfn.Statement{allow(
-				[]string{"dynamodb:PutItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.nodeTable.Att(cfn.Arn))})
+				[]string{"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}, b.nodeTable.Att(cfn.Arn))})
 		}
 		if b.zone != nil {
 			add("ParallelClusterSlurmRoute53Policies", "parallelcluster-slurm-route53", []cfn.Statement{allow(
@@ -208,21 +208,17 @@ func (b *builder) headStatements() []cfn.Statement {
 	}
 	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
 	s := []cfn.Statement{
-		allow([]string{
-			"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeVolumes",
-			"ec2:DescribeCapacityReservations", "ec2:DescribeLaunchTemplateVersions",
-		}, "*"),
+		allow([]string{"ec2:DescribeInstances", "ec2:DescribeInstanceStatus"}, "*"),
 		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "*/*")), "StringEquals", map[string]cfn.Text{"ec2:CreateAction": []string{"RunInstances", "CreateFleet"}}),
-		when(allow([]string{"ec2:CreateTags"}, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", cluster),
-		allow([]string{"s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLocation", "s3:ListBucket"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*", b.programs()),
-		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource"}, cfn.StackID),
-		allow([]string{"fsx:DescribeFileSystems", "fsx:DescribeVolumes", "fsx:DescribeStorageVirtualMachines", "fsx:DescribeFileCaches", "elasticfilesystem:DescribeFileSystems"}, "*"),
+		allow([]string{"s3:GetObject", "s3:GetObjectVersion"}, bucket+"/"+b.p.ArtifactDir+"/*"),
+		allow([]string{"s3:GetObject"}, b.programs()),
 		when(allow([]string{"ec2:TerminateInstances"}, b.arn("ec2", "instance/*")), "StringEquals", fleet),
 		allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.launchResources()...),
 		when(allow([]string{"ec2:RunInstances", "ec2:CreateFleet"}, b.arn("ec2", "launch-template/*")), "StringEquals", cluster),
 		when(allow([]string{"iam:PassRole"}, b.passedRoles()...), "StringEquals", map[string]cfn.Text{"iam:PassedToService": "ec2." + b.urlSuffix()}),
-		allow([]string{"dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem"}, b.stateTable.Att(cfn.Arn)),
+		allow([]string{"dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:GetItem"}, b.stateTable.Att(cfn.Arn)),
 	}
+	s = append(s, b.findStorage()...)
 	s = append(s, b.attachVolumes()...)
 	s = append(s, b.report()...)
 	if b.c.HeadNode.Dcv.Enabled {
@@ -252,10 +248,36 @@ func (b *builder) headStatements() []cfn.Statement {
 	if b.c.DirectoryService != nil {
 		secret(b.c.DirectoryService.PasswordSecretArn)
 	}
-	if len(b.pools()) > 0 {
-		s = append(s, allow([]string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, "*"))
-	}
 	return s
+}
+
+// findStorage lets the head node, which may be there before its storage is, ask the
+// stack for IDs and FSx for what mounting takes.
+func (b *builder) findStorage() []cfn.Statement {
+	var out []cfn.Statement
+	var fsx []string
+	managed := false
+	for i := range b.c.SharedStorage {
+		s := &b.c.SharedStorage[i]
+		managed = managed || s.Managed()
+		switch s.StorageType {
+		case config.FsxLustre:
+			fsx = append(fsx, "fsx:DescribeFileSystems")
+		case config.FsxOpenZfs:
+			fsx = append(fsx, "fsx:DescribeFileSystems", "fsx:DescribeVolumes")
+		case config.FsxOntap:
+			fsx = append(fsx, "fsx:DescribeStorageVirtualMachines", "fsx:DescribeVolumes")
+		case config.FileCache:
+			fsx = append(fsx, "fsx:DescribeFileCaches")
+		}
+	}
+	if managed {
+		out = append(out, allow([]string{"cloudformation:DescribeStackResource"}, cfn.StackID))
+	}
+	if slices.Sort(fsx); fsx != nil {
+		out = append(out, allow(slices.Compact(fsx), "*"))
+	}
+	return out
 }
 
 // attachVolumes lets the head node attach shared volumes to itself: those of the
@@ -275,9 +297,12 @@ func (b *builder) attachVolumes() []cfn.Statement {
 	if !shared {
 		return nil
 	}
-	actions := []string{"ec2:AttachVolume", "ec2:DetachVolume"}
+	actions := []string{"ec2:AttachVolume"}
 	own := map[string]cfn.Text{"aws:ResourceTag/" + config.ToolTagPrefix + "cluster-name": b.p.ClusterName}
-	out := []cfn.Statement{when(allow(actions, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", own)}
+	out := []cfn.Statement{
+		allow([]string{"ec2:DescribeVolumes"}, "*"),
+		when(allow(actions, b.arn("ec2", "instance/*"), b.arn("ec2", "volume/*")), "StringEquals", own),
+	}
 	if named != nil {
 		out = append(out, allow(actions, named...))
 	}
@@ -356,7 +381,9 @@ func (b *builder) passedRoles() []cfn.Text {
 // reservationStatements let the head node launch in capacity reservations.
 func (b *builder) reservationStatements() []cfn.Statement {
 	var single, grouped []string
+	blocks := false
 	for _, q := range b.c.Scheduling.SlurmQueues {
+		blocks = blocks || q.CapacityType == config.CapacityBlock
 		for i := range q.ComputeResources {
 			if r := q.ReservationOf(&q.ComputeResources[i]); r != nil && r.CapacityReservationId != "" {
 				single = append(single, r.CapacityReservationId)
@@ -368,6 +395,9 @@ func (b *builder) reservationStatements() []cfn.Statement {
 	slices.Sort(single)
 	slices.Sort(grouped)
 	var out []cfn.Statement
+	if blocks {
+		out = append(out, allow([]string{"ec2:DescribeCapacityReservations"}, "*"))
+	}
 	if single = slices.Compact(single); len(single) > 0 {
 		var arns []cfn.Text
 		for _, id := range single {

@@ -95,11 +95,9 @@ func (b *poolBuilder) permissions(p *config.LoginPool) cfn.Text {
 	if p.Iam.InstanceRole == "" {
 		role = b.t.Add("Role"+suffix, b.nodeRole("Role"+suffix, p.Iam.AdditionalIamPolicies)).Ref()
 		statements := []cfn.Statement{
-			allow([]string{"ec2:DescribeInstanceAttribute"}, "*"),
 			allow([]string{"s3:GetObject"}, b.programs()),
 			allow([]string{"autoscaling:CompleteLifecycleAction"},
 				b.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+groupName(b.p.ClusterName, p.Name))),
-			allow([]string{"cloudformation:DescribeStackResource", "cloudformation:DescribeStacks"}, b.arn("cloudformation", "stack/"+b.p.ClusterName+"/*"), cfn.StackID),
 			b.ownRecord(),
 		}
 		statements = append(statements, b.report()...)

@@ -132,13 +132,12 @@ func (b *queueBuilder) permissions(q *config.SlurmQueue) cfn.Text {
 		policies := b.policiesOf("queue "+q.Name, b.t, role)
 		add := func(id, name string, statements []cfn.Statement) { policies(id+suffix, name, statements) }
 		add("ParallelClusterPolicies", "parallelcluster", slices.Concat([]cfn.Statement{
-			allow([]string{"ec2:DescribeInstanceAttribute"}, "*"),
 			allow([]string{"s3:GetObject"}, b.programs()),
-			allow([]string{"cloudformation:DescribeStackResource"}, cfn.StackID),
 			b.ownRecord(),
 		}, b.report(), b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })))
-		table := b.arn("dynamodb", "table/"+NodeTable(b.p.ClusterName))
-		add("SlurmPolicies", "parallelcluster-slurm-compute", []cfn.Statement{allow([]string{"dynamodb:Query"}, table, table+"/index/*")})
+		add("SlurmPolicies", "parallelcluster-slurm-compute", []cfn.Statement{
+			allow([]string{"dynamodb:Query"}, b.arn("dynamodb", "table/"+NodeTable(b.p.ClusterName)+"/index/*")),
+		})
 		if len(q.Iam.S3Access) > 0 {
 			add("S3AccessPolicies", "S3Access", b.s3Access(q.Iam.S3Access))
 		}

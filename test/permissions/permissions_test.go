@@ -260,7 +260,7 @@ func TestTableOfCalls(t *testing.T) {
 	policies := published(t)
 	rows := map[string]bool{}
 	for _, n := range readNeeds(t) {
-		reason, statement := "", "role in the stack"
+		reason, statement := "", "role of the "+n.Caller
 		if n.Caller == "pcluster" || n.Caller == "CloudFormation" {
 			_, at := policy.Explain(policies, nil, n.Request)
 			if at.Policy < 0 {
@@ -272,12 +272,13 @@ func TestTableOfCalls(t *testing.T) {
 				t.Errorf("statement %s has no reason", sid)
 			}
 		} else {
-			reason = "work of the " + n.Caller
+			reason = purpose(n)
 		}
 		rows[fmt.Sprintf("| %s | %s | %s | %s | %s |\n", n.Operation, n.Request.Action, n.Caller, reason, statement)] = true
 	}
 	text := "# AWS calls\n\nWhat the life of a cluster with default roles and a shared volume calls, and what allows it. CloudFormation calls in the\n" +
-		"user's name. Statements are those of the policies in [iam](iam); nodes and the function have roles of the stack.\n\n" +
+		"user's name. Statements are those of the policies in [iam](iam); nodes and the function have roles of\n" +
+		"the stack, in which nothing is that nothing needs (test/permissions).\n\n" +
 		"| Call | Action | Caller | Why | Statement |\n|---|---|---|---|---|\n" + strings.Join(slices.Sorted(maps.Keys(rows)), "")
 	if *update {
 		if err := os.WriteFile(table, []byte(text), 0o644); err != nil {

@@ -150,6 +150,8 @@ var rules = map[string]rule{
 	"cloudwatch:GetDashboard":                        {"cloudwatch::dashboard/{DashboardName}"},
 	"cloudwatch:DeleteDashboards":                    {"cloudwatch::dashboard/{DashboardNames}"},
 	"dynamodb:":                                      {"dynamodb:table/{TableName}"},
+	"dynamodb:Query":                                 {"dynamodb:table/{TableName}/index/{IndexName}", "dynamodb:table/{TableName}"},
+	"dynamodb:Scan":                                  {"dynamodb:table/{TableName}/index/{IndexName}", "dynamodb:table/{TableName}"},
 	"efs:":                                           {"elasticfilesystem:file-system/{FileSystemId}", "elasticfilesystem:file-system/{ResourceId}"},
 	"efs:CreateAccessPoint":                          {"elasticfilesystem:file-system/{FileSystemId}"},
 	"efs:DeleteAccessPoint":                          {"elasticfilesystem:access-point/{AccessPointId}"},
