@@ -84,10 +84,20 @@ func (r *Region) outsideNames() vpc.Source {
 	return lookupFunc(func(name string, qtype uint16, _ netip.Addr) ([]dns.RR, bool) { return lookup(name, qtype) })
 }
 
-// hostAuthorities returns the certificates that this host was made to trust, as those
-// of a proxy which looks into TLS: machines that get out by this host meet it, too.
-func hostAuthorities(dir string) []byte {
-	files, _ := filepath.Glob(filepath.Join(dir, "*.crt")) // the pattern is one
+// hostTrust are the directories of what a host was made to trust: Debian's and its
+// relatives', Red Hat's and theirs.
+var hostTrust = []string{"/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"}
+
+// hostAuthorities returns the certificates in directories of a host, such as that of a
+// proxy which looks into TLS: machines that get out by this host meet it, too.
+func hostAuthorities(dirs ...string) []byte {
+	var files []string
+	for _, dir := range dirs {
+		for _, pattern := range []string{"*.crt", "*.pem"} {
+			found, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is one
+			files = append(files, found...)
+		}
+	}
 	var all []byte
 	for _, file := range files {
 		data, err := os.ReadFile(file)

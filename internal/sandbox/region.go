@@ -172,7 +172,7 @@ func (r *Region) openNetwork(ctx context.Context) (err error) {
 	}
 	r.machines, err = machine.New(machine.Config{
 		Name: r.home.Namespace(), Dir: r.home.path("machines"), Network: r.net,
-		CA:     append(slices.Clone(r.ca.certPEM), hostAuthorities("/usr/local/share/ca-certificates")...),
+		CA:     append(slices.Clone(r.ca.certPEM), hostAuthorities(hostTrust...)...),
 		OnExit: func(e machine.Exit) { r.exits <- e },
 	})
 	if err != nil {
