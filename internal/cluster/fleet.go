@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"pcluster/internal/fleet"
 )
 
 // fleetKey returns the key of the item that holds the status of the fleet.
@@ -34,7 +36,7 @@ func (o *Operator) fleet(ctx context.Context, s cfnStack) Fleet {
 	default:
 		return Fleet{Status: FleetUnknown}
 	}
-	f, err := o.readFleet(ctx, s)
+	f, _, err := o.readFleet(ctx, s)
 	if err != nil {
 		o.Log.Warn("compute fleet of " + s.name() + ": " + err.Error())
 		return Fleet{Status: FleetUnknown}
@@ -42,31 +44,38 @@ func (o *Operator) fleet(ctx context.Context, s cfnStack) Fleet {
 	return f
 }
 
-func (o *Operator) readFleet(ctx context.Context, s cfnStack) (Fleet, error) {
+// A doorbell is a name in a cluster's zone that its head node looks at every second.
+type doorbell struct{ zone, name string }
+
+func (o *Operator) readFleet(ctx context.Context, s cfnStack) (Fleet, doorbell, error) {
+	var bell doorbell
 	out, err := o.DynamoDB.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      aws.String(tableName(s.name())),
 		Key:            fleetKey(),
 		ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {
-		return Fleet{}, err
+		return Fleet{}, bell, err
 	}
 	status, updated := text(out.Item["Status"]), text(out.Item["LastUpdatedTime"])
 	if keepsFleetInMap(s.tag(tagVersion)) {
 		data, _ := out.Item["Data"].(*ddb.AttributeValueMemberM)
 		if data == nil {
-			return Fleet{Status: FleetUnknown}, nil
+			return Fleet{Status: FleetUnknown}, bell, nil
+		}
+		if where, ok := data.Value[fleet.DoorbellMember].(*ddb.AttributeValueMemberM); ok {
+			bell = doorbell{text(where.Value["zone"]), text(where.Value["name"])}
 		}
 		status, updated = text(data.Value["status"]), text(data.Value["lastStatusUpdatedTime"])
 	}
 	if status == "" {
-		return Fleet{Status: FleetUnknown}, nil
+		return Fleet{Status: FleetUnknown}, bell, nil
 	}
 	f := Fleet{Status: FleetStatus(status)}
 	if t, ok := parseFleetTime(updated); ok {
 		f.LastStatusUpdatedTime = &Time{t}
 	}
-	return f, nil
+	return f, bell, nil
 }
 
 func text(v ddb.AttributeValue) string {
@@ -112,7 +121,7 @@ func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request 
 	if batch {
 		return nil, refuse(500, "Cluster '%s' uses AWS Batch, whose compute environments this version does not operate.", name)
 	}
-	current, err := o.readFleet(ctx, s)
+	current, bell, err := o.readFleet(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("status of the compute fleet of cluster %s: %w", name, err)
 	}
@@ -128,11 +137,25 @@ func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request 
 		}
 		return nil, err
 	}
-	updated, err := o.readFleet(ctx, s)
+	o.ring(ctx, bell)
+	updated, _, err := o.readFleet(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	return &updated, nil
+}
+
+// ring has the head node look at the status now. Without a doorbell, or permission to
+// ring, it does so within a minute.
+func (o *Operator) ring(ctx context.Context, bell doorbell) {
+	if bell.zone == "" || bell.name == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := fleet.Ring(ctx, o.Route53, bell.zone, bell.name, o.Now()); err != nil {
+		o.Log.Info("the head node hears of the request within a minute: " + err.Error())
+	}
 }
 
 // writeFleet changes the status of the fleet, provided it is still the old one.

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -31,6 +32,7 @@ type Operator struct {
 	S3             S3
 	Presign        Presigner
 	DynamoDB       DynamoDB
+	Route53        Route53
 	Logs           Logs
 	LoadBalancers  LoadBalancers
 	STS            STS
@@ -87,6 +89,11 @@ type DynamoDB interface {
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
 
+// Route53 is the part of Route 53 that operations call.
+type Route53 interface {
+	ChangeResourceRecordSets(context.Context, *route53.ChangeResourceRecordSetsInput, ...func(*route53.Options)) (*route53.ChangeResourceRecordSetsOutput, error)
+}
+
 // Logs is the part of CloudWatch Logs that operations call.
 type Logs interface {
 	DescribeLogStreams(context.Context, *cloudwatchlogs.DescribeLogStreamsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error)
@@ -125,6 +132,7 @@ func New(cfg aws.Config, log *slog.Logger) *Operator {
 		S3:             objects,
 		Presign:        s3.NewPresignClient(objects),
 		DynamoDB:       dynamodb.NewFromConfig(cfg),
+		Route53:        route53.NewFromConfig(cfg),
 		Logs:           cloudwatchlogs.NewFromConfig(cfg),
 		LoadBalancers:  elb.NewFromConfig(cfg),
 		STS:            sts.NewFromConfig(cfg),

@@ -377,6 +377,27 @@ func TestUpdateComputeFleet(t *testing.T) {
 	status(t, err, 400, "Please retry")
 }
 
+// A head node that has hung a doorbell hears of requests at once; who may not ring it
+// makes requests all the same.
+func TestUpdateComputeFleetRings(t *testing.T) {
+	cloud := clustertest.New()
+	o := create(t, cloud, "demo")
+	cloud.StackEvent("demo", "CREATE_COMPLETE", "")
+	cloud.SetFleet("demo", "RUNNING", "2026-03-14 11:00:00.123456+00:00")
+	cloud.HangDoorbell("demo", "Z1", "compute-fleet.demo.pcluster")
+	if _, err := o.UpdateComputeFleet(t.Context(), "demo", cluster.FleetStopRequested); err != nil {
+		t.Fatal(err)
+	}
+	if rung := cloud.Rung(); !slices.Equal(rung, []string{"Z1 compute-fleet.demo.pcluster"}) {
+		t.Errorf("rung: %q", rung)
+	}
+	cloud.Refuse["ChangeResourceRecordSets"] = clustertest.Fault("AccessDenied", "You may not.")
+	fleet, err := o.UpdateComputeFleet(t.Context(), "demo", cluster.FleetStartRequested)
+	if err != nil || fleet.Status != cluster.FleetStartRequested {
+		t.Errorf("%+v, %v", fleet, err)
+	}
+}
+
 func TestDelete(t *testing.T) {
 	cloud := clustertest.New()
 	o := create(t, cloud, "demo")

@@ -79,6 +79,9 @@ type Daemon struct {
 	// are not active; nil: nobody does.
 	Blocks   BlockSource
 	Reserver Reserver
+	// Doorbell tells of requests to start or stop the fleet; nil: they are heard at the
+	// next look.
+	Doorbell *Doorbell
 	// UseHostnames gives nodes the host names of their instances in Slurm.
 	UseHostnames bool
 	StateFile    string
@@ -187,6 +190,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.watch(ctx); return nil })
 	g.Go(func() error { d.watchStatus(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	if d.Doorbell != nil {
+		g.Go(func() error { d.watchDoorbell(ctx); return nil })
+	}
 	if d.Blocks != nil {
 		g.Go(func() error { d.watchBlocks(ctx); return nil })
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func runFleet(ctx context.Context, h *Host) error {
 	cfg = metrics.Counted(cfg)
 	dynamo := dynamoClient(cfg)
 	scheduler, instances := &slurm.Client{Run: slurm.Exec}, ec2.NewFromConfig(cfg)
+	names, status := route53.NewFromConfig(cfg), &fleet.StatusItem{DynamoDB: dynamo, Table: told.DynamoDBTable}
 	d := &fleet.Daemon{
 		Scheduler: scheduler, Reserver: scheduler, Blocks: &fleet.CapacityBlocks{API: instances},
 		Cloud: &fleet.EC2{
@@ -70,9 +72,9 @@ func runFleet(ctx context.Context, h *Host) error {
 		},
 		Registry: &fleet.Records{
 			DynamoDB: dynamo, Table: told.SlurmDynamoDBTable, HeadAddress: self.Addr, HeadHostname: self.Hostname,
-			DNS: route53.NewFromConfig(cfg), ZoneID: given(told.HostedZone), Domain: given(told.DNSDomain),
+			DNS: names, ZoneID: given(told.HostedZone), Domain: given(told.DNSDomain),
 		},
-		Status:        &fleet.StatusItem{DynamoDB: dynamo, Table: told.DynamoDBTable},
+		Status:        status,
 		Policy:        reader.read,
 		UseHostnames:  told.UsePrivateHostname == "true",
 		StateFile:     h.path(fleetMemory),
@@ -85,6 +87,9 @@ func runFleet(ctx context.Context, h *Host) error {
 		Record:        &record.File{Path: h.path(FleetRecord)},
 		Metrics:       metrics, MetricsAddress: fleet.MetricsAddress,
 		Events: &fleet.EventLog{Manager: managerEvents, Resume: events, Cluster: told.ClusterName, InstanceID: self.InstanceID, Now: time.Now},
+	}
+	if zone, domain := given(told.HostedZone), given(told.DNSDomain); zone != "" && domain != "" {
+		d.Doorbell = &fleet.Doorbell{DNS: names, ZoneID: zone, Domain: domain, Status: status, Lookup: net.DefaultResolver.LookupHost}
 	}
 	if given(told.LogGroup) != "" { // only then may the node ask for them
 		d.Consoles = consoles

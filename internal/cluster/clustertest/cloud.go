@@ -54,6 +54,7 @@ type Cloud struct {
 	events    int // so far, for their IDs
 	buckets   map[string]*bucket
 	items     map[string]item // by table
+	rung      []string        // doorbells of fleets
 	instances []*instance
 	groups    map[string]*logGroup
 	tasks     []*exportTask
@@ -72,7 +73,7 @@ func (c *Cloud) Operator(log *slog.Logger) *cluster.Operator {
 	random := 0
 	return &cluster.Operator{
 		Region:         c.Region,
-		CloudFormation: c, EC2: c, S3: c, Presign: c, DynamoDB: c, Logs: c, LoadBalancers: c, STS: c,
+		CloudFormation: c, EC2: c, S3: c, Presign: c, DynamoDB: c, Route53: c, Logs: c, LoadBalancers: c, STS: c,
 		Facts:    c.Facts,
 		Programs: cluster.Programs{FS: fstest.MapFS{"pcluster-node-linux-amd64": {Data: []byte("the program")}, "pcluster-node-linux-arm64": {Data: []byte("the other")}}},
 		Log:      log,

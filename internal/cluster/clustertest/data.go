@@ -17,6 +17,7 @@ import (
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -352,6 +353,35 @@ func (c *Cloud) SetFleet(cluster, status, updated string) {
 			"lastStatusUpdatedTime": &ddb.AttributeValueMemberS{Value: updated},
 		}},
 	}
+}
+
+// HangDoorbell puts up the doorbell of a cluster's compute fleet.
+func (c *Cloud) HangDoorbell(cluster, zone, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.items["parallelcluster-"+cluster]["Data"].(*ddb.AttributeValueMemberM).Value["doorbell"] = &ddb.AttributeValueMemberM{Value: item{
+		"zone": &ddb.AttributeValueMemberS{Value: zone}, "name": &ddb.AttributeValueMemberS{Value: name},
+	}}
+}
+
+// Rung returns the zones and names of the doorbells that were rung.
+func (c *Cloud) Rung() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.rung)
+}
+
+// ChangeResourceRecordSets rings doorbells.
+func (c *Cloud) ChangeResourceRecordSets(_ context.Context, in *route53.ChangeResourceRecordSetsInput, _ ...func(*route53.Options)) (*route53.ChangeResourceRecordSetsOutput, error) {
+	unlock, err := c.begin("ChangeResourceRecordSets")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range in.ChangeBatch.Changes {
+		c.rung = append(c.rung, *in.HostedZoneId+" "+*change.ResourceRecordSet.Name)
+	}
+	return &route53.ChangeResourceRecordSetsOutput{}, nil
 }
 
 func (c *Cloud) GetItem(_ context.Context, in *dynamodb.GetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
