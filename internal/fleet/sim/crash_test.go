@@ -27,13 +27,14 @@ type mishap string
 const (
 	killedBefore mishap = "the daemon is killed before it"
 	killedAfter  mishap = "the daemon is killed before its answer"
+	forgets      mishap = "the daemon is killed before its answer, and its memory is lost"
 	fails        mishap = "it fails"
 	answerLost   mishap = "it is carried out, and times out"
 	twice        mishap = "it is carried out twice"
 	throttledIt  mishap = "it is throttled"
 )
 
-var mishaps = []mishap{killedBefore, killedAfter, fails, answerLost, twice, throttledIt}
+var mishaps = []mishap{killedBefore, killedAfter, forgets, fails, answerLost, twice, throttledIt}
 
 // A point is the nth call of an operation.
 type point struct {
@@ -115,16 +116,22 @@ func story(t *testing.T, at point, what mishap, calls map[string]int) (met bool)
 
 // A house is a daemon in a world that is fit to be looked at by tests.
 type house struct {
-	t    *testing.T
-	live *Live
-	dir  string
-	ctx  context.Context
-	end  context.CancelFunc
+	t      *testing.T
+	story  string // for failures
+	live   *Live
+	queues map[string]string
+	dir    string
+	ctx    context.Context
+	end    context.CancelFunc
 
 	at    point
 	what  mishap
 	calls map[string]int
 	began time.Time
+	limit time.Duration // in which the story must come to its end
+	jobs  int           // that must end
+	// refuses, if set, says why a call can't be made.
+	refuses func(operation string) error
 
 	mu      sync.Mutex
 	met     bool
@@ -155,7 +162,7 @@ func newHouse(t *testing.T, at point, what mishap, calls map[string]int) *house 
 	}
 	live.Cloud.BootTime = 20 * time.Second
 	h := &house{
-		t: t, live: live, dir: t.TempDir(), at: at, what: what, calls: calls, began: time.Now(), holders: make(map[string]*Instance),
+		t: t, story: fmt.Sprintf("call %d of %s, and %s", at.nth, at.operation, what), live: live, queues: queues, dir: t.TempDir(), at: at, what: what, calls: calls, began: time.Now(), limit: 30 * time.Minute, jobs: 3, holders: make(map[string]*Instance),
 	}
 	h.ctx, h.end = context.WithCancel(t.Context())
 	live.Intercept = h.intercept
@@ -170,7 +177,7 @@ func newHouse(t *testing.T, at point, what mishap, calls map[string]int) *house 
 }
 
 func (h *house) failf(format string, args ...any) {
-	h.t.Errorf("call %d of %s, and %s: %s", h.at.nth, h.at.operation, h.what, fmt.Sprintf(format, args...))
+	h.t.Errorf("%s: %s", h.story, fmt.Sprintf(format, args...))
 }
 
 func (h *house) stateFile() string { return filepath.Join(h.dir, fmt.Sprintf("fleet-%d.json", h.life)) }
@@ -179,7 +186,7 @@ func (h *house) stateFile() string { return filepath.Join(h.dir, fmt.Sprintf("fl
 func (h *house) start() {
 	policy := fleet.DefaultPolicy()
 	policy.Cluster, policy.Strategy, policy.Resources = h.live.cluster, fleet.AllOrNothing, h.live.resources
-	policy.Queues = map[string]string{"q": "", "r": "", "s": ""}
+	policy.Queues = h.queues
 	policy.CapacityTimeout = time.Minute
 	ctx, cancel := context.WithCancel(h.ctx)
 	h.cancel, h.ended = cancel, make(chan struct{})
@@ -237,6 +244,11 @@ func (h *house) intercept(operation string, call func() error) error {
 			return inner()
 		}
 	}
+	if h.refuses != nil {
+		if err := h.refuses(operation); err != nil {
+			return err
+		}
+	}
 	if !here {
 		return call()
 	}
@@ -244,7 +256,7 @@ func (h *house) intercept(operation string, call func() error) error {
 	case killedBefore:
 		h.kill()
 		return context.Canceled
-	case killedAfter:
+	case killedAfter, forgets:
 		_ = call()
 		h.kill()
 		return context.Canceled
@@ -268,9 +280,11 @@ func (h *house) intercept(operation string, call func() error) error {
 
 // kill ends the daemon at once: nothing that it still tries takes effect. Another is
 // started after a few seconds, with what is on disk now.
-func (h *house) kill() {
+func (h *house) kill() { h.killFor(3*time.Second, h.what == forgets) }
+
+func (h *house) killFor(downtime time.Duration, forgets bool) {
 	h.mu.Lock()
-	if h.over {
+	if h.over || h.dead {
 		h.mu.Unlock()
 		return
 	}
@@ -280,11 +294,14 @@ func (h *house) kill() {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		h.failf("%v", err)
 	}
+	if forgets {
+		left = []byte(`{"epoch": 1, "assi`)
+	}
 	cancel, ended := h.cancel, h.ended
 	go func() {
 		cancel()
 		<-ended
-		time.Sleep(3 * time.Second)
+		time.Sleep(downtime)
 		h.life++
 		if left != nil {
 			if err := os.WriteFile(h.stateFile(), left, 0o600); err != nil {
@@ -332,9 +349,6 @@ func (h *house) lost(i *Instance) {
 	}
 }
 
-// limit is the time in which every story comes to its end.
-const limit = 30 * time.Minute
-
 func (h *house) isBetween() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -343,7 +357,7 @@ func (h *house) isBetween() bool {
 
 // waits says whether the end has still to come.
 func (h *house) waits() bool {
-	if time.Since(h.began) > limit || h.t.Failed() {
+	if time.Since(h.began) > h.limit || h.t.Failed() {
 		return false
 	}
 	if h.isBetween() {
@@ -363,7 +377,7 @@ func (h *house) finish() {
 	if h.t.Failed() {
 		return
 	}
-	if h.live.Slurm.Waiting() > 0 || h.live.Slurm.Ended != 3 {
+	if h.live.Slurm.Waiting() > 0 || h.live.Slurm.Ended != h.jobs {
 		h.failf("%d jobs have not ended, %d have", h.live.Slurm.Waiting(), h.live.Slurm.Ended)
 	}
 	for _, i := range h.live.Cloud.Live() {

@@ -7,9 +7,11 @@
 // Both fail as they are told to by [Faults], from one seed.
 //
 // [Run] lets a fleet that is [fleet.Plan] and an executor of its actions live there
-// for hours or days, and checks after every step what must hold always. The same
-// models serve the real [fleet.Daemon] through [API], [Scheduler] and [Tables], in
-// tests under testing/synctest and in the benchmarks.
+// for hours or days, and checks after every step what must hold always. One goroutine
+// and one order of events let a failing seed replay exactly, which the daemon's
+// goroutines would not; the executor is what the daemon is without them. The same models
+// serve the real [fleet.Daemon], with its own cadence, through [API], [Scheduler] and
+// [Tables], in tests under testing/synctest and in the benchmarks.
 //
 // Nothing of the product imports this package.
 package sim
