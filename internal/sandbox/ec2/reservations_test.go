@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -116,6 +117,35 @@ func TestOpenReservationsAreUsedByWhoDoesNotMindThem(t *testing.T) {
 			t.Errorf("instance %d is in %q, want %q", i, got, tt.want)
 		}
 	}
+}
+
+func TestInstancesTargetAGroupOfReservations(t *testing.T) {
+	r := newRegion(t)
+	id := r.reserve(t, "t3.micro", 1, types.InstanceMatchCriteriaTargeted)
+	r.cfg.ReservationGroup = func(arn string) ([]string, error) {
+		if arn != "arn:gpus" {
+			return nil, errors.New("no such group")
+		}
+		return []string{"cr-00000000000000000", id}, nil
+	}
+	in := func(arn string) *sdk.RunInstancesInput {
+		in := r.request(1)
+		in.CapacityReservationSpecification = &types.CapacityReservationSpecification{
+			CapacityReservationTarget: &types.CapacityReservationTarget{CapacityReservationResourceGroupArn: aws.String(arn)},
+		}
+		return in
+	}
+	for i, want := range []string{id, ""} { // what is not reserved is had on demand
+		out, err := r.RunInstances(t.Context(), in("arn:gpus"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := aws.ToString(out.Instances[0].CapacityReservationId); got != want {
+			t.Errorf("instance %d is in %q, want %q", i, got, want)
+		}
+	}
+	_, err := r.RunInstances(t.Context(), in("arn:none"))
+	refused(t, err, "InvalidParameterValue")
 }
 
 func TestOrdersThatDoNotFitAReservation(t *testing.T) {

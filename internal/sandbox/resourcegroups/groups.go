@@ -181,6 +181,22 @@ func (s *Service) ListGroupResources(_ context.Context, in *resourcegroups.ListG
 	return out, nil
 }
 
+// Reservations returns the IDs of the capacity reservations in a group, which is given by
+// its name or ARN.
+func (s *Service) Reservations(nameOrARN string) ([]string, error) {
+	g, err := s.find(s.named(&nameOrARN, nil))
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, arn := range g.Members {
+		if typeOf(arn) == "AWS::EC2::CapacityReservation" {
+			ids = append(ids, arn[strings.LastIndexByte(arn, '/')+1:])
+		}
+	}
+	return ids, nil
+}
+
 // typeOf names the type of a member, of those that are in groups with a configuration.
 func typeOf(arn string) string {
 	parts := strings.SplitN(arn, ":", 6)

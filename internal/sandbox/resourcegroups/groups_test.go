@@ -2,6 +2,7 @@ package resourcegroups
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,6 +50,9 @@ func TestGroupsOfReservations(t *testing.T) {
 	got, err := live.New(cfg).ReservationGroup(ctx, *arn)
 	if err != nil || !got.Pool || len(got.Reservations) != 2 || got.Reservations[0] != "cr-2" {
 		t.Errorf("the facts tell %+v, %v", got, err)
+	}
+	if ids, err := s.Reservations(*arn); err != nil || !slices.Equal(ids, got.Reservations) {
+		t.Errorf("launches are told %v, %v", ids, err)
 	}
 	first, err := c.ListGroupResources(ctx, &resourcegroups.ListGroupResourcesInput{Group: aws.String("odcr"), MaxResults: aws.Int32(1)})
 	if err != nil || len(first.Resources) != 1 || first.NextToken == nil {
