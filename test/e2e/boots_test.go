@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,20 @@ func (c *cluster) metric(t *testing.T, series string) string {
 		}
 	}
 	return ""
+}
+
+// count is a metric as a number; one that is not there has not counted anything.
+func (c *cluster) count(t *testing.T, series string) float64 {
+	t.Helper()
+	value := c.metric(t, series)
+	if value == "" {
+		return 0
+	}
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // expectMetrics compares values of the fleet's metrics.

@@ -212,11 +212,31 @@ func staticNode(t *testing.T, c *cluster) {
 }
 
 func coldJob(t *testing.T, c *cluster) {
+	// Of what happens once to a job on a cold node.
+	of := `queue="work",compute_resource="small"`
+	counted := []string{
+		"pcluster_fleet_nodes_asked_total{" + of + "}",
+		"pcluster_fleet_instances_launched_total{" + of + "}",
+		`pcluster_fleet_node_start_seconds_count{stage="all",` + of + "}",
+		`pcluster_fleet_node_start_seconds_count{stage="boot",` + of + "}",
+		"pcluster_fleet_job_wait_seconds_count",
+		`pcluster_aws_requests_total{service="EC2",operation="RunInstances",outcome="ok"}`,
+	}
+	before := make(map[string]float64)
+	for _, series := range counted {
+		before[series] = c.count(t, series)
+	}
 	id := c.head(t, "sbatch --parsable -p work -w work-dy-small-1 -o cold.out --wrap hostname")
 	eventually(t, 60*time.Second, "cold job completed", func() bool { return c.jobState(t, id) == "COMPLETED" })
 	if got := c.head(t, "cat cold.out"); got != "work-dy-small-1" {
 		t.Errorf("the job ran on %q", got)
 	}
+	c.expectWhy(t, "job", id, "It is over: COMPLETED; it waited", "EC2 launch", "instance starts", "work-dy-small-1 reports: its instance has started",
+		"work-dy-small-1 registers with slurmctld", "slurmctld is told that the job's nodes are up")
+	for _, series := range counted {
+		eventually(t, 10*time.Second, series+" counts the start", func() bool { return c.count(t, series) == before[series]+1 })
+	}
+	c.expectWhy(t, "node", "work-dy-small-1", "It is up as i-", "slurmctld asks for work-dy-small-1", "work-dy-small-1 has booted")
 	eventually(t, 100*time.Second, "idle node terminated", func() bool { return len(c.computeInstances(t)) == 1 })
 }
 
@@ -263,6 +283,13 @@ func noCapacity(t *testing.T, c *cluster) {
 	eventually(t, 30*time.Second, "no partial fleet", func() bool { return len(c.computeInstances(t)) == 1 })
 	if s := c.jobState(t, id); s != "PENDING" && s != "CONFIGURING" {
 		t.Errorf("the job is %s, want it queued", s)
+	}
+	c.expectWhy(t, "job", id, "It could not have its nodes: InsufficientInstanceCapacity", "What to do",
+		"Compute resource rare of queue work is tried again after", "EC2 is asked for 2 × c5.large, all or none", "EC2 refuses")
+	c.expectWhy(t, "node", "work-dy-rare-1", "Its compute resource can't be had", "InsufficientInstanceCapacity")
+	refused := `pcluster_fleet_instances_refused_total{queue="work",compute_resource="rare",code="InsufficientInstanceCapacity",class="capacity"}`
+	if n := c.metric(t, refused); n == "" {
+		t.Error("the refusal is not counted")
 	}
 	c.head(t, "scancel "+id)
 	c.must(t, "pcluster", "sandbox", "capacity", "c5.large", "unlimited")
