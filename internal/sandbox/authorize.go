@@ -29,6 +29,7 @@ import (
 
 	"pcluster/internal/sandbox/access"
 	"pcluster/internal/sandbox/cloudformation"
+	"pcluster/internal/sandbox/iam"
 	"pcluster/internal/sandbox/iam/policy"
 	"pcluster/internal/sandbox/wire"
 )
@@ -91,7 +92,20 @@ func (r *Region) permit(c wire.Caller, service, operation string, requests func(
 	if refused < 0 {
 		return nil
 	}
-	return denied(c, service, all[refused], policy.Evaluate(may.Policies, may.Boundary, withPrincipal(all[refused], c)))
+	return denied(c, service, all[refused], because(may, withPrincipal(all[refused], c)))
+}
+
+// because says why a request is refused, in AWS's words.
+func because(may iam.Permissions, q policy.Request) string {
+	switch {
+	case policy.Evaluate(may.Policies, nil, q) == policy.Denied:
+		return "with an explicit deny in an identity-based policy"
+	case may.Boundary == nil || policy.Evaluate(may.Policies, nil, q) != policy.Allowed:
+		return "because no identity-based policy allows the " + q.Action + " action"
+	case policy.Evaluate([]policy.Document{*may.Boundary}, nil, q) == policy.Denied:
+		return "with an explicit deny in a permissions boundary"
+	}
+	return "because no permissions boundary allows the " + q.Action + " action"
 }
 
 func withPrincipal(q policy.Request, c wire.Caller) policy.Request {
@@ -100,11 +114,7 @@ func withPrincipal(q policy.Request, c wire.Caller) policy.Request {
 }
 
 // denied is AWS's answer to a call that a caller may not make.
-func denied(c wire.Caller, service string, q policy.Request, d policy.Decision) error {
-	because := "because no identity-based policy allows the " + q.Action + " action"
-	if d == policy.Denied {
-		because = "with an explicit deny in an identity-based policy"
-	}
+func denied(c wire.Caller, service string, q policy.Request, because string) error {
 	text := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s", c.ARN, q.Action, q.Resource, because)
 	switch service {
 	case "ec2":
@@ -140,6 +150,11 @@ func (w world) Tags(arn string) map[string]string {
 	ctx := context.Background()
 	switch parts[2] {
 	case "ec2":
+		if name, ok := strings.CutPrefix(parts[5], "placement-group/"); ok { // their ARNs have names
+			if out, err := w.r.ec2.DescribePlacementGroups(ctx, &sdk.DescribePlacementGroupsInput{GroupNames: []string{name}}); err == nil && len(out.PlacementGroups) > 0 {
+				id = aws.ToString(out.PlacementGroups[0].GroupId)
+			}
+		}
 		return w.r.ec2.TagsOf(id)
 	case "cloudformation":
 		if out, err := w.r.cfn.DescribeStacks(ctx, &awscfn.DescribeStacksInput{StackName: &arn}); err == nil && len(out.Stacks) > 0 {
@@ -226,6 +241,25 @@ func (w world) ARN(kind, name string) string {
 		return pattern("secretsmanager", "secret:"+name+"-*")
 	case "key":
 		return w.r.keys.ARN(name)
+	case "address-association":
+		out, err := w.r.ec2.DescribeAddresses(context.Background(), &sdk.DescribeAddressesInput{Filters: []types.Filter{{Name: aws.String("association-id"), Values: []string{name}}}})
+		if err == nil && len(out.Addresses) > 0 {
+			return pattern("ec2", "elastic-ip/"+aws.ToString(out.Addresses[0].AllocationId))
+		}
+		return pattern("ec2", "elastic-ip/*")
+	case "route-association":
+		out, err := w.r.ec2.DescribeRouteTables(context.Background(), &sdk.DescribeRouteTablesInput{
+			Filters: []types.Filter{{Name: aws.String("association.route-table-association-id"), Values: []string{name}}}})
+		if err == nil && len(out.RouteTables) > 0 {
+			return pattern("ec2", "route-table/"+aws.ToString(out.RouteTables[0].RouteTableId))
+		}
+		return pattern("ec2", "route-table/*")
+	case "mount-target":
+		out, err := w.r.efs.DescribeMountTargets(context.Background(), &efs.DescribeMountTargetsInput{MountTargetId: &name})
+		if err == nil && len(out.MountTargets) > 0 {
+			return pattern("elasticfilesystem", "file-system/"+aws.ToString(out.MountTargets[0].FileSystemId))
+		}
+		return pattern("elasticfilesystem", "file-system/*")
 	case "parameter":
 		return pattern("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 	}

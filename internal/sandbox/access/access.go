@@ -31,7 +31,9 @@ type World interface {
 	// Boundary returns the ARN of a role's permissions boundary; nothing without one.
 	Boundary(role string) string
 	// ARN returns the whole ARN of a resource that is known by a name: of a stack, a
-	// role, an instance profile, a secret. It returns a pattern if there is none.
+	// role, an instance profile, a secret; for a mount target, of its file system, and
+	// for an association, of the address or route table. It returns a pattern if there is
+	// none.
 	ARN(kind, name string) string
 }
 
@@ -133,8 +135,9 @@ var actions = map[string]string{
 }
 
 // A rule is on which resources an operation acts: patterns of ARNs in which {Member}
-// stands for a member of the input, and {kind:Member} for a resource that is known by a
-// name. A pattern with a member that is not given does not count.
+// stands for a member of the input, {lower:Member} for one in lower case,
+// {image-of:Member} for the images of a recipe, and {kind:Member} for a resource that is
+// known by a name. A pattern with a member that is not given does not count.
 type rule []string
 
 // rules are those of operations, or of all operations of a service that have none of
@@ -155,6 +158,7 @@ var rules = map[string]rule{
 	"efs:":                                           {"elasticfilesystem:file-system/{FileSystemId}", "elasticfilesystem:file-system/{ResourceId}"},
 	"efs:CreateAccessPoint":                          {"elasticfilesystem:file-system/{FileSystemId}"},
 	"efs:DeleteAccessPoint":                          {"elasticfilesystem:access-point/{AccessPointId}"},
+	"efs:DeleteMountTarget":                          {"{mount-target:MountTargetId}"},
 	"elbv2:":                                         {"{LoadBalancerArn}", "{TargetGroupArn}", "{ListenerArn}", "{ResourceArns}", "elasticloadbalancing:loadbalancer/*/{Name}"},
 	"elbv2:CreateTargetGroup":                        {"elasticloadbalancing:targetgroup/{Name}/*"},
 	"elbv2:CreateLoadBalancer":                       {"elasticloadbalancing:loadbalancer/net/{Name}/*"},
@@ -172,11 +176,11 @@ var rules = map[string]rule{
 	"iam:RemoveRoleFromInstanceProfile":              {"{instance-profile:InstanceProfileName}"},
 	"iam:CreateServiceLinkedRole":                    {"iam::role/aws-service-role/{AWSServiceName}/*"},
 	"imagebuilder:":                                  {"{ImageBuildVersionArn}", "{ImagePipelineArn}", "{ComponentBuildVersionArn}", "{ImageRecipeArn}", "{InfrastructureConfigurationArn}", "{DistributionConfigurationArn}", "{ResourceArn}"},
-	"imagebuilder:CreateImage":                       {"imagebuilder:image/*"},
-	"imagebuilder:CreateComponent":                   {"imagebuilder:component/{Name}/{SemanticVersion}/*"},
-	"imagebuilder:CreateImageRecipe":                 {"imagebuilder:image-recipe/{Name}/{SemanticVersion}"},
-	"imagebuilder:CreateInfrastructureConfiguration": {"imagebuilder:infrastructure-configuration/{Name}"},
-	"imagebuilder:CreateDistributionConfiguration":   {"imagebuilder:distribution-configuration/{Name}"},
+	"imagebuilder:CreateImage":                       {"{image-of:ImageRecipeArn}"},
+	"imagebuilder:CreateComponent":                   {"imagebuilder:component/{lower:Name}/{SemanticVersion}/*"},
+	"imagebuilder:CreateImageRecipe":                 {"imagebuilder:image-recipe/{lower:Name}/{SemanticVersion}"},
+	"imagebuilder:CreateInfrastructureConfiguration": {"imagebuilder:infrastructure-configuration/{lower:Name}"},
+	"imagebuilder:CreateDistributionConfiguration":   {"imagebuilder:distribution-configuration/{lower:Name}"},
 	"kms:":                          {"{key:KeyId}", "{key:TargetKeyId}"},
 	"kms:CreateKey":                 {},
 	"lambda:":                       {"lambda:function:{FunctionName}", "{Resource}"},
@@ -300,7 +304,12 @@ func (a *asker) expand(pattern string) []string {
 	}
 	var out []string
 	for _, value := range a.texts(m[2]) {
-		if m[1] != "" && !strings.HasPrefix(value, "arn:") {
+		switch {
+		case m[1] == "lower":
+			value = strings.ToLower(value)
+		case m[1] == "image-of": // a recipe
+			value = strings.Replace(value, ":image-recipe/", ":image/", 1) + "/*"
+		case m[1] != "" && !strings.HasPrefix(value, "arn:"):
 			value = a.world.ARN(m[1], value)
 		}
 		if strings.HasPrefix(value, "arn:") { // a name that is an ARN already

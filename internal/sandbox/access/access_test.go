@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/efs"
 	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -100,6 +101,28 @@ func TestCallsAskForWhatTheyTouch(t *testing.T) {
 				AutoScalingGroupName: aws.String("g"), LaunchTemplate: &scaling.LaunchTemplateSpecification{LaunchTemplateName: aws.String("t")}}},
 			append([]string{"autoscaling:CreateAutoScalingGroup arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g"}, launched...),
 		},
+		"address": {
+			Call{"ec2", "AllocateAddress", &ec2.AllocateAddressInput{TagSpecifications: []types.TagSpecification{{Tags: []types.Tag{{Key: aws.String("k")}}}}}},
+			[]string{"ec2:AllocateAddress arn:aws:ec2:r:1:elastic-ip/*", "ec2:CreateTags arn:aws:ec2:r:1:elastic-ip/*"},
+		},
+		"NAT": {
+			Call{"ec2", "CreateNatGateway", &ec2.CreateNatGatewayInput{SubnetId: aws.String("subnet-1"), AllocationId: aws.String("eipalloc-1")}},
+			[]string{"ec2:CreateNatGateway arn:aws:ec2:r:1:elastic-ip/eipalloc-1", "ec2:CreateNatGateway arn:aws:ec2:r:1:subnet/subnet-1", "ec2:CreateNatGateway arn:aws:ec2:r:1:natgateway/*"},
+		},
+		"route table": {
+			Call{"ec2", "DisassociateRouteTable", &ec2.DisassociateRouteTableInput{AssociationId: aws.String("rtbassoc-1")}},
+			[]string{"ec2:DisassociateRouteTable arn:aws:x:r:1:route-association/rtbassoc-1"},
+		},
+		"address that goes": {Call{"ec2", "DisassociateAddress", &ec2.DisassociateAddressInput{AssociationId: aws.String("eipassoc-1")}}, []string{"ec2:DisassociateAddress arn:aws:x:r:1:address-association/eipassoc-1"}},
+		"image": {
+			Call{"imagebuilder", "CreateImage", &imagebuilder.CreateImageInput{ImageRecipeArn: aws.String("arn:aws:imagebuilder:r:1:image-recipe/one/1.0.0")}},
+			[]string{"imagebuilder:CreateImage arn:aws:imagebuilder:r:1:image/one/1.0.0/*"},
+		},
+		"component": {
+			Call{"imagebuilder", "CreateComponent", &imagebuilder.CreateComponentInput{Name: aws.String("One"), SemanticVersion: aws.String("1.0.0")}},
+			[]string{"imagebuilder:CreateComponent arn:aws:imagebuilder:r:1:component/one/1.0.0/*"},
+		},
+		"mount target": {Call{"efs", "DeleteMountTarget", &efs.DeleteMountTargetInput{MountTargetId: aws.String("m")}}, []string{"elasticfilesystem:DeleteMountTarget arn:aws:x:r:1:mount-target/m"}},
 		"file system with tags": {
 			Call{"efs", "CreateFileSystem", &efs.CreateFileSystemInput{Tags: []efstypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}},
 			[]string{"elasticfilesystem:CreateFileSystem *", "elasticfilesystem:TagResource arn:aws:elasticfilesystem:r:1:file-system/*"},

@@ -60,6 +60,10 @@ func (a *asker) ec2() {
 			asked = true
 		}
 	}
+	if kind := associated[a.call.Operation]; kind != "" && a.text("AssociationId") != "" {
+		a.ask(action, a.world.ARN(kind, a.text("AssociationId")), context)
+		asked = true
+	}
 	if name := a.text("GroupName"); name != "" && strings.HasSuffix(a.call.Operation, "PlacementGroup") {
 		a.ask(action, a.place.arn("ec2", "placement-group/"+name), context)
 		asked = true
@@ -70,7 +74,11 @@ func (a *asker) ec2() {
 			asked = true
 		}
 	}
-	if made, ok := strings.CutPrefix(a.call.Operation, "Create"); ok && a.call.Operation != "CreateTags" {
+	made, ok := strings.CutPrefix(a.call.Operation, "Create")
+	if a.call.Operation == "AllocateAddress" {
+		made, ok = "ElasticIp", true
+	}
+	if ok && made != "Tags" {
 		if kind := kindOfName(made); kind != "" {
 			p := a.place
 			if kind == "image" || kind == "snapshot" {
@@ -90,6 +98,9 @@ func (a *asker) ec2() {
 	}
 }
 
+// associated are the kinds of associations that operations end.
+var associated = map[string]string{"DisassociateAddress": "address-association", "DisassociateRouteTable": "route-association"}
+
 // kindOfName is the kind of resource that an operation makes: SecurityGroup.
 func kindOfName(name string) string {
 	var b strings.Builder
@@ -100,6 +111,9 @@ func kindOfName(name string) string {
 		b.WriteRune(r)
 	}
 	kind := strings.ToLower(b.String())
+	if kind == "nat-gateway" {
+		return "natgateway"
+	}
 	for _, k := range ec2Kinds {
 		if k == kind {
 			return kind

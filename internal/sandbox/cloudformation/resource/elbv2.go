@@ -216,7 +216,9 @@ func listenerType(api ELBv2) *Type {
 		properties: like[elb.CreateListenerInput]("DefaultActions", "LoadBalancerArn").without("Tags").refuses("ListenerAttributes"),
 	}
 	t.Create = func(ctx context.Context, r *Request) error {
-		out, err := api.CreateListener(ctx, input[elb.CreateListenerInput](t.properties, r.Props))
+		in := input[elb.CreateListenerInput](t.properties, r.Props)
+		in.Tags = elbTags(r.tagList())
+		out, err := api.CreateListener(ctx, in)
 		if err != nil {
 			return err
 		}
@@ -230,7 +232,10 @@ func listenerType(api ELBv2) *Type {
 			ListenerArn: aws.String(r.PhysicalID), DefaultActions: in.DefaultActions, Port: in.Port, Protocol: in.Protocol,
 			Certificates: in.Certificates, SslPolicy: in.SslPolicy, AlpnPolicy: in.AlpnPolicy,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return elbRetag(ctx, api, r)
 	}
 	t.Delete = func(ctx context.Context, r *Request) error {
 		_, err := api.DeleteListener(ctx, &elb.DeleteListenerInput{ListenerArn: aws.String(r.PhysicalID)})
