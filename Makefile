@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench journeys torture peer conformance cfnlint validator-cases lint setup clean always
+.PHONY: build demo test bench journeys torture peer conformance cfnlint iam validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -53,6 +53,11 @@ conformance:
 # which is installed into .cache/cfnlint.
 cfnlint:
 	@go test -count=1 -v ./test/conformance/cfnlint -install
+
+# The policies in docs/iam, and those of roles, beside AWS's own list of its actions,
+# which is installed into .cache/iam.
+iam:
+	@go test -count=1 -v ./test/conformance/iam -install
 
 # Runs a file of validator cases, as in test/validatorcases/testdata.
 CASES ?= test/validatorcases/testdata/validator-cases.json

@@ -147,33 +147,36 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// published are the policies of docs/iam.
-func published(t *testing.T) []policy.Document {
-	t.Helper()
-	files, err := filepath.Glob("../../docs/iam/*.json")
+// TestPublishedPoliciesAreManagedPolicies: IAM takes 6,144 characters without blanks.
+func TestPublishedPoliciesAreManagedPolicies(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(directory, "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("policies in docs/iam: %v, %v", files, err)
 	}
-	var out []policy.Document
+	known := []string{"boundary", "clusters-iam-unbounded"}
+	for _, kit := range kits {
+		known = append(known, kit...)
+	}
 	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var compact bytes.Buffer
-		if err := json.Compact(&compact, text); err != nil {
+		if err := json.Compact(&compact, []byte(text(t, f))); err != nil {
 			t.Fatal(err)
 		}
 		if compact.Len() > 6144 {
-			t.Errorf("%s has %d characters; IAM takes 6144 in a managed policy", f, compact.Len())
+			t.Errorf("%s has %d characters", f, compact.Len())
 		}
-		d, err := policy.Parse(string(text))
-		if err != nil {
-			t.Fatalf("%s: %v", f, err)
+		name := strings.TrimSuffix(filepath.Base(f), ".json")
+		if !slices.Contains(known, name) {
+			t.Errorf("%s is in no kit: nothing tests it", f)
 		}
-		out = append(out, d)
+		sids := map[string]bool{}
+		for _, s := range documents(t, name)[0].Statements {
+			if s.Sid == "" || sids[s.Sid] {
+				t.Errorf("%s: statement %q has no name of its own", f, s.Sid)
+			}
+			sids[s.Sid] = true
+		}
 	}
-	return out
 }
 
 // users are the permissions that the user needs: for calls of pcluster, and for those
@@ -182,82 +185,20 @@ func users(all []need) []need {
 	return slices.DeleteFunc(slices.Clone(all), func(n need) bool { return n.Caller != "pcluster" && n.Caller != "CloudFormation" })
 }
 
-// refused returns a permission that the policies do not give, or nil.
-func refused(policies []policy.Document, needs []need) *need {
-	for i := range needs {
-		if policy.Evaluate(policies, nil, needs[i].Request) != policy.Allowed {
-			return &needs[i]
-		}
-	}
-	return nil
-}
-
-func TestPublishedPoliciesAllowTheLifeOfACluster(t *testing.T) {
-	needs := users(readNeeds(t))
-	if len(needs) < 50 {
-		t.Fatalf("the record has %d permissions of users: too few to be the life of a cluster", len(needs))
-	}
-	if n := refused(published(t), needs); n != nil {
-		t.Errorf("%s may not %s on %s", n.Caller, n.Request.Action, n.Request.Resource)
-	}
-}
-
-// Tags and names that users choose must not matter.
-func TestPublishedPoliciesDoNotDependOnNames(t *testing.T) {
-	policies := published(t)
-	for _, n := range users(readNeeds(t)) {
-		r := n.Request
-		r.Resource = strings.ReplaceAll(r.Resource, "small", "another-cluster")
-		r = r.With("aws:RequestTag/cost-centre", "42").With("aws:ResourceTag/cost-centre", "42")
-		if policy.Evaluate(policies, nil, r) != policy.Allowed {
-			t.Errorf("with another name and a tag more, %s may not %s on %s", n.Caller, r.Action, r.Resource)
-		}
-	}
-}
-
-// Each statement is needed, and each action in it: without it, the life of a cluster
-// comes to an end.
-func TestNothingInPublishedPoliciesIsSuperfluous(t *testing.T) {
-	needs, policies := users(readNeeds(t)), published(t)
-	for i, d := range policies {
-		for j, s := range d.Statements {
-			for k, action := range s.Actions {
-				if slices.Contains(unrecorded[s.Sid], action) {
-					continue
-				}
-				s.Actions = slices.Delete(slices.Clone(d.Statements[j].Actions), k, k+1)
-				mutant := slices.Clone(policies)
-				mutant[i].Statements = slices.Clone(d.Statements)
-				mutant[i].Statements[j] = s
-				if refused(mutant, needs) == nil {
-					t.Errorf("nothing in the record needs %s of statement %s", action, s.Sid)
-				}
-			}
-		}
-	}
-}
-
-// unrecorded are actions by statement that the recorded life did not come to.
-var unrecorded = map[string][]string{
-	"Facts":           {"cloudformation:ListStacks"},                                                                                   // ListStacks is what DescribeStacks of all stacks takes too
-	"Stacks":          {"cloudformation:UpdateStack"},                                                                                  // cluster.Operator.Update
-	"CleanUpFunction": {"lambda:InvokeFunction"},                                                                                       // by CloudFormation, for custom resources; the region does not ask
-	"StacksOwn":       {"cloudformation:DescribeStackResource", "cloudformation:DescribeStackResources", "cloudformation:GetTemplate"}, // describe-cluster of one whose creation failed
-}
-
-// why says what statements are for, by their Sid.
+// why says what statements of the policies of who makes clusters are for, by their Sid.
 var why = map[string]string{
-	"Facts": "checks of the file, and what exists", "Stacks": "create and update clusters", "StacksOwn": "look at clusters and delete them",
-	"LaunchUse": "what the head node's launch names", "LaunchNew": "head node, launch templates, shared volumes", "TagNew": "tags from the start",
-	"OwnEC2": "change and delete what has the tag of a cluster", "Tables": "state of the fleet and of nodes", "CleanUpFunction": "ends the fleet when the stack goes",
-	"LogGroups": "logs: keep, read, export", "Watch": "dashboard and alarms", "MakeZone": "names of nodes", "Zone": "names of nodes",
-	"Buckets": "the bucket of artifacts", "Artifacts": "files of clusters", "Roles": "roles of nodes and of the function", "Profiles": "roles of nodes",
+	"Look": "checks of the file, and what exists", "Stacks": "look at clusters", "Fleet": "status of the fleet", "Logs": "read logs", "Files": "files of clusters",
+	"MakeStacks": "create clusters", "EndStacks": "delete clusters", "LaunchUse": "what the head node's launch names",
+	"LaunchNew": "head node, launch templates, shared volumes", "TagNew": "tags from the start", "OwnEC2": "change and delete what has the tag of a cluster",
+	"Tables": "state of the fleet and of nodes", "Function": "ends the fleet when the stack goes", "LogGroups": "logs: keep, export", "Watch": "dashboard and alarms",
+	"MakeZone": "names of nodes", "Zone": "names of nodes", "Buckets": "the bucket of artifacts", "Artifacts": "files of clusters",
+	"Roles": "roles of nodes and of the function", "RolesOwn": "roles of nodes and of the function", "Profiles": "roles of nodes",
 	"PassRoles": "give roles to nodes and to the function",
 }
 
 // TestTableOfCalls holds docs/aws-calls.md against the record.
 func TestTableOfCalls(t *testing.T) {
-	policies := published(t)
+	policies := documents(t, kits["clusters"]...)
 	rows := map[string]bool{}
 	for _, n := range readNeeds(t) {
 		reason, statement := "", "role of the "+n.Caller
