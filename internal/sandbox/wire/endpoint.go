@@ -67,13 +67,16 @@ var aliases = map[string]string{
 
 // targets maps the prefix of X-Amz-Target to the service.
 var targets = map[string]string{
-	"AWSSimbaAPIService_v20180301":  "fsx",
-	"AmazonSSM":                     "ssm",
-	"TrentService":                  "kms",
-	"DynamoDB_20120810":             "dynamodb",
-	"GraniteServiceVersion20100801": "cloudwatch",
-	"Logs_20140328":                 "logs",
-	"secretsmanager":                "secretsmanager",
+	"AWSSimbaAPIService_v20180301":         "fsx",
+	"AmazonSSM":                            "ssm",
+	"TrentService":                         "kms",
+	"AmazonEC2ContainerRegistry_V20150921": "ecr",
+	"AmazonEC2ContainerServiceV20141113":   "ecs",
+	"CodeBuild_20161006":                   "codebuild",
+	"DynamoDB_20120810":                    "dynamodb",
+	"GraniteServiceVersion20100801":        "cloudwatch",
+	"Logs_20140328":                        "logs",
+	"secretsmanager":                       "secretsmanager",
 }
 
 // globalServices are asked in us-east-1 from everywhere.

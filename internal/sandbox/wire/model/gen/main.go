@@ -25,7 +25,7 @@ import (
 )
 
 var services = []string{
-	"autoscaling", "cloudformation", "cloudwatch", "dynamodb", "ec2", "efs", "elbv2", "fsx", "iam", "imagebuilder",
+	"autoscaling", "batch", "cloudformation", "cloudwatch", "codebuild", "dynamodb", "ec2", "ecr", "ecs", "efs", "elbv2", "fsx", "iam", "imagebuilder",
 	"kms", "lambda", "logs", "resource-groups", "route53", "secretsmanager", "sns", "ssm", "sts",
 }
 
