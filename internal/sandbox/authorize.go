@@ -119,7 +119,7 @@ func denied(c wire.Caller, service string, q policy.Request, because string) err
 	switch service {
 	case "ec2":
 		return &wire.Error{Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation. " + text, Status: http.StatusForbidden}
-	case "dynamodb", "logs", "fsx", "secretsmanager", "ssm", "imagebuilder", "lambda", "efs", "batch", "kms":
+	case "dynamodb", "logs", "fsx", "secretsmanager", "ssm", "imagebuilder", "lambda", "efs", "batch", "ecr", "ecs", "codebuild", "kms":
 		return &wire.Error{Code: "AccessDeniedException", Message: text, Status: http.StatusBadRequest}
 	case "resource-groups":
 		return &wire.Error{Code: "ForbiddenException", Message: text, Status: http.StatusForbidden}
@@ -260,6 +260,9 @@ func (w world) ARN(kind, name string) string {
 			return pattern("elasticfilesystem", "file-system/"+aws.ToString(out.MountTargets[0].FileSystemId))
 		}
 		return pattern("elasticfilesystem", "file-system/*")
+	case "build": // NAME:ID, a build of the project NAME
+		project, _, _ := strings.Cut(name, ":")
+		return pattern("codebuild", "project/"+project)
 	case "parameter":
 		return pattern("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 	}

@@ -6,10 +6,13 @@ import (
 	"context"
 
 	awsautoscaling "github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	awsbatch "github.com/aws/aws-sdk-go-v2/service/batch"
 	awscloudwatch "github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	awslogs "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	awscodebuild "github.com/aws/aws-sdk-go-v2/service/codebuild"
 	awsdynamodb "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	awsecr "github.com/aws/aws-sdk-go-v2/service/ecr"
 	awsefs "github.com/aws/aws-sdk-go-v2/service/efs"
 	awselbv2 "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	awsfsx "github.com/aws/aws-sdk-go-v2/service/fsx"
@@ -22,9 +25,12 @@ import (
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"pcluster/internal/sandbox/autoscaling"
+	"pcluster/internal/sandbox/batch"
 	"pcluster/internal/sandbox/cloudwatch"
+	"pcluster/internal/sandbox/codebuild"
 	"pcluster/internal/sandbox/dynamodb"
 	"pcluster/internal/sandbox/ec2"
+	"pcluster/internal/sandbox/ecr"
 	"pcluster/internal/sandbox/efs"
 	"pcluster/internal/sandbox/elbv2"
 	"pcluster/internal/sandbox/fsx"
@@ -57,8 +63,16 @@ type (
 		*autoscaling.Service
 		ask asker
 	}
+	batchFor struct {
+		*batch.Service
+		ask asker
+	}
 	cloudwatchFor struct {
 		*cloudwatch.Service
+		ask asker
+	}
+	codebuildFor struct {
+		*codebuild.Service
 		ask asker
 	}
 	dynamodbFor struct {
@@ -67,6 +81,10 @@ type (
 	}
 	ec2For struct {
 		*ec2.Service
+		ask asker
+	}
+	ecrFor struct {
+		*ecr.Service
 		ask asker
 	}
 	efsFor struct {
@@ -159,6 +177,58 @@ func (g autoscalingFor) DeleteTags(ctx context.Context, in *awsautoscaling.Delet
 	return ask(g.ask, ctx, "autoscaling", "DeleteTags", in, g.Service.DeleteTags)
 }
 
+func (g batchFor) CreateComputeEnvironment(ctx context.Context, in *awsbatch.CreateComputeEnvironmentInput) (*awsbatch.CreateComputeEnvironmentOutput, error) {
+	return ask(g.ask, ctx, "batch", "CreateComputeEnvironment", in, g.Service.CreateComputeEnvironment)
+}
+
+func (g batchFor) DescribeComputeEnvironments(ctx context.Context, in *awsbatch.DescribeComputeEnvironmentsInput) (*awsbatch.DescribeComputeEnvironmentsOutput, error) {
+	return ask(g.ask, ctx, "batch", "DescribeComputeEnvironments", in, g.Service.DescribeComputeEnvironments)
+}
+
+func (g batchFor) UpdateComputeEnvironment(ctx context.Context, in *awsbatch.UpdateComputeEnvironmentInput) (*awsbatch.UpdateComputeEnvironmentOutput, error) {
+	return ask(g.ask, ctx, "batch", "UpdateComputeEnvironment", in, g.Service.UpdateComputeEnvironment)
+}
+
+func (g batchFor) DeleteComputeEnvironment(ctx context.Context, in *awsbatch.DeleteComputeEnvironmentInput) (*awsbatch.DeleteComputeEnvironmentOutput, error) {
+	return ask(g.ask, ctx, "batch", "DeleteComputeEnvironment", in, g.Service.DeleteComputeEnvironment)
+}
+
+func (g batchFor) CreateJobQueue(ctx context.Context, in *awsbatch.CreateJobQueueInput) (*awsbatch.CreateJobQueueOutput, error) {
+	return ask(g.ask, ctx, "batch", "CreateJobQueue", in, g.Service.CreateJobQueue)
+}
+
+func (g batchFor) DescribeJobQueues(ctx context.Context, in *awsbatch.DescribeJobQueuesInput) (*awsbatch.DescribeJobQueuesOutput, error) {
+	return ask(g.ask, ctx, "batch", "DescribeJobQueues", in, g.Service.DescribeJobQueues)
+}
+
+func (g batchFor) UpdateJobQueue(ctx context.Context, in *awsbatch.UpdateJobQueueInput) (*awsbatch.UpdateJobQueueOutput, error) {
+	return ask(g.ask, ctx, "batch", "UpdateJobQueue", in, g.Service.UpdateJobQueue)
+}
+
+func (g batchFor) DeleteJobQueue(ctx context.Context, in *awsbatch.DeleteJobQueueInput) (*awsbatch.DeleteJobQueueOutput, error) {
+	return ask(g.ask, ctx, "batch", "DeleteJobQueue", in, g.Service.DeleteJobQueue)
+}
+
+func (g batchFor) RegisterJobDefinition(ctx context.Context, in *awsbatch.RegisterJobDefinitionInput) (*awsbatch.RegisterJobDefinitionOutput, error) {
+	return ask(g.ask, ctx, "batch", "RegisterJobDefinition", in, g.Service.RegisterJobDefinition)
+}
+
+func (g batchFor) DescribeJobDefinitions(ctx context.Context, in *awsbatch.DescribeJobDefinitionsInput) (*awsbatch.DescribeJobDefinitionsOutput, error) {
+	return ask(g.ask, ctx, "batch", "DescribeJobDefinitions", in, g.Service.DescribeJobDefinitions)
+}
+
+func (g batchFor) DeregisterJobDefinition(ctx context.Context, in *awsbatch.DeregisterJobDefinitionInput) (*awsbatch.DeregisterJobDefinitionOutput, error) {
+	return ask(g.ask, ctx, "batch", "DeregisterJobDefinition", in, g.Service.DeregisterJobDefinition)
+}
+
+func (g batchFor) TagResource(ctx context.Context, in *awsbatch.TagResourceInput) (*awsbatch.TagResourceOutput, error) {
+	return ask(g.ask, ctx, "batch", "TagResource", in, g.Service.TagResource)
+}
+
+func (g batchFor) UntagResource(ctx context.Context, in *awsbatch.UntagResourceInput) (*awsbatch.UntagResourceOutput, error) {
+	return ask(g.ask, ctx, "batch", "UntagResource", in, g.Service.UntagResource)
+}
+
 func (g cloudwatchFor) PutMetricAlarm(ctx context.Context, in *awscloudwatch.PutMetricAlarmInput) (*awscloudwatch.PutMetricAlarmOutput, error) {
 	return ask(g.ask, ctx, "cloudwatch", "PutMetricAlarm", in, g.Service.PutMetricAlarm)
 }
@@ -185,6 +255,22 @@ func (g cloudwatchFor) TagResource(ctx context.Context, in *awscloudwatch.TagRes
 
 func (g cloudwatchFor) UntagResource(ctx context.Context, in *awscloudwatch.UntagResourceInput) (*awscloudwatch.UntagResourceOutput, error) {
 	return ask(g.ask, ctx, "cloudwatch", "UntagResource", in, g.Service.UntagResource)
+}
+
+func (g codebuildFor) CreateProject(ctx context.Context, in *awscodebuild.CreateProjectInput) (*awscodebuild.CreateProjectOutput, error) {
+	return ask(g.ask, ctx, "codebuild", "CreateProject", in, g.Service.CreateProject)
+}
+
+func (g codebuildFor) UpdateProject(ctx context.Context, in *awscodebuild.UpdateProjectInput) (*awscodebuild.UpdateProjectOutput, error) {
+	return ask(g.ask, ctx, "codebuild", "UpdateProject", in, g.Service.UpdateProject)
+}
+
+func (g codebuildFor) BatchGetProjects(ctx context.Context, in *awscodebuild.BatchGetProjectsInput) (*awscodebuild.BatchGetProjectsOutput, error) {
+	return ask(g.ask, ctx, "codebuild", "BatchGetProjects", in, g.Service.BatchGetProjects)
+}
+
+func (g codebuildFor) DeleteProject(ctx context.Context, in *awscodebuild.DeleteProjectInput) (*awscodebuild.DeleteProjectOutput, error) {
+	return ask(g.ask, ctx, "codebuild", "DeleteProject", in, g.Service.DeleteProject)
 }
 
 func (g dynamodbFor) CreateTable(ctx context.Context, in *awsdynamodb.CreateTableInput) (*awsdynamodb.CreateTableOutput, error) {
@@ -469,6 +555,26 @@ func (g ec2For) StopInstances(ctx context.Context, in *awsec2.StopInstancesInput
 
 func (g ec2For) ModifyInstanceAttribute(ctx context.Context, in *awsec2.ModifyInstanceAttributeInput) (*awsec2.ModifyInstanceAttributeOutput, error) {
 	return ask(g.ask, ctx, "ec2", "ModifyInstanceAttribute", in, g.Service.ModifyInstanceAttribute)
+}
+
+func (g ecrFor) CreateRepository(ctx context.Context, in *awsecr.CreateRepositoryInput) (*awsecr.CreateRepositoryOutput, error) {
+	return ask(g.ask, ctx, "ecr", "CreateRepository", in, g.Service.CreateRepository)
+}
+
+func (g ecrFor) DescribeRepositories(ctx context.Context, in *awsecr.DescribeRepositoriesInput) (*awsecr.DescribeRepositoriesOutput, error) {
+	return ask(g.ask, ctx, "ecr", "DescribeRepositories", in, g.Service.DescribeRepositories)
+}
+
+func (g ecrFor) DeleteRepository(ctx context.Context, in *awsecr.DeleteRepositoryInput) (*awsecr.DeleteRepositoryOutput, error) {
+	return ask(g.ask, ctx, "ecr", "DeleteRepository", in, g.Service.DeleteRepository)
+}
+
+func (g ecrFor) TagResource(ctx context.Context, in *awsecr.TagResourceInput) (*awsecr.TagResourceOutput, error) {
+	return ask(g.ask, ctx, "ecr", "TagResource", in, g.Service.TagResource)
+}
+
+func (g ecrFor) UntagResource(ctx context.Context, in *awsecr.UntagResourceInput) (*awsecr.UntagResourceOutput, error) {
+	return ask(g.ask, ctx, "ecr", "UntagResource", in, g.Service.UntagResource)
 }
 
 func (g efsFor) CreateFileSystem(ctx context.Context, in *awsefs.CreateFileSystemInput) (*awsefs.CreateFileSystemOutput, error) {

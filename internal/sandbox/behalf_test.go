@@ -23,6 +23,7 @@ func TestStacksAskBeforeEachCall(t *testing.T) {
 		reflect.TypeFor[resource.CloudWatch](): cloudwatchFor{ask: no}, reflect.TypeFor[resource.SecretsManager](): secretsmanagerFor{ask: no}, reflect.TypeFor[resource.SSM](): ssmFor{ask: no},
 		reflect.TypeFor[resource.ELBv2](): elbv2For{ask: no}, reflect.TypeFor[resource.AutoScaling](): autoscalingFor{ask: no},
 		reflect.TypeFor[resource.ImageBuilder](): imagebuilderFor{ask: no}, reflect.TypeFor[resource.SNS](): snsFor{ask: no},
+		reflect.TypeFor[resource.Batch](): batchFor{ask: no}, reflect.TypeFor[resource.ECR](): ecrFor{ask: no}, reflect.TypeFor[resource.CodeBuild](): codebuildFor{ask: no},
 	} {
 		for i := range as.NumMethod() {
 			name := as.Method(i).Name

@@ -30,10 +30,13 @@ import (
 
 	"pcluster/internal/sandbox/access"
 	"pcluster/internal/sandbox/autoscaling"
+	"pcluster/internal/sandbox/batch"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudwatch"
+	"pcluster/internal/sandbox/codebuild"
 	"pcluster/internal/sandbox/dynamodb"
 	"pcluster/internal/sandbox/ec2"
+	"pcluster/internal/sandbox/ecr"
 	"pcluster/internal/sandbox/efs"
 	"pcluster/internal/sandbox/elbv2"
 	"pcluster/internal/sandbox/fsx"
@@ -100,6 +103,9 @@ type Region struct {
 	groups  *resourcegroups.Service
 	builder *imagebuilder.Service
 	outside *outside.Gateway
+	ecr     *ecr.Service
+	builds  *codebuild.Service
+	batch   *batch.Service
 
 	exits  chan machine.Exit
 	warned sync.Map  // policies that the region does not know
@@ -189,6 +195,8 @@ func (r *Region) close() {
 	if r.cfn != nil {
 		r.cfn.Close()
 		r.builder.Close()
+		r.builds.Close()
+		r.batch.Close()
 		r.scaling.Close()
 		r.elb.Close()
 		r.lambda.Close()
@@ -251,6 +259,7 @@ func (r *Region) serve(ctx context.Context) error {
 		// Machines go first, while their file systems and names still answer, and
 		// nobody replaces them.
 		r.builder.Close()
+		r.batch.Close()
 		r.scaling.Close()
 		var err error
 		if o.order == goAway {
@@ -280,6 +289,8 @@ func (r *Region) start(ctx context.Context) {
 	r.fsx.Start(ctx)
 	r.lambda.Start(ctx)
 	r.builder.Start()
+	r.builds.Start()
+	r.batch.Start()
 	r.cfn.Start(ctx)
 }
 

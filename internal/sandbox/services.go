@@ -19,11 +19,14 @@ import (
 
 	"pcluster/internal/cluster"
 	"pcluster/internal/sandbox/autoscaling"
+	"pcluster/internal/sandbox/batch"
 	"pcluster/internal/sandbox/cloudformation"
 	"pcluster/internal/sandbox/cloudformation/resource"
 	"pcluster/internal/sandbox/cloudwatch"
+	"pcluster/internal/sandbox/codebuild"
 	"pcluster/internal/sandbox/dynamodb"
 	"pcluster/internal/sandbox/ec2"
+	"pcluster/internal/sandbox/ecr"
 	"pcluster/internal/sandbox/efs"
 	"pcluster/internal/sandbox/elbv2"
 	"pcluster/internal/sandbox/fsx"
@@ -114,6 +117,15 @@ func (r *Region) openServices(on ground) (err error) {
 		})
 		return
 	})
+	do(func() (err error) { r.ecr, err = ecr.New(db, id, r.home.path("ecr")); return })
+	do(func() (err error) {
+		r.builds, err = codebuild.New(db, id, codebuild.Config{Images: r.ecr, Logs: r.logs, Objects: r.s3, Log: r.log})
+		return
+	})
+	do(func() (err error) {
+		r.batch, err = batch.New(db, id, batch.Config{Dir: r.home.path("batch"), EC2: r.ec2, Images: r.ecr, Logs: r.logs, Credentials: r.iam, Log: r.log})
+		return
+	})
 	do(func() (err error) { r.rds, err = rds.New(db, r.ec2, on.machines, on.network); return })
 	do(func() (err error) {
 		r.cfn, err = cloudformation.New(db, id, cloudformation.Config{
@@ -123,6 +135,7 @@ func (r *Region) openServices(on ground) (err error) {
 				Lambda: lambdaFor{r.lambda, r.onBehalf}, CloudWatch: cloudwatchFor{r.watch, r.onBehalf}, S3: r.s3Client(),
 				SecretsManager: secretsmanagerFor{r.secret, r.onBehalf}, SSM: ssmFor{r.ssm, r.onBehalf}, ELBv2: elbv2For{r.elb, r.onBehalf},
 				AutoScaling: autoscalingFor{r.scaling, r.onBehalf}, ImageBuilder: imagebuilderFor{r.builder, r.onBehalf}, SNS: snsFor{r.sns, r.onBehalf},
+				Batch: batchFor{r.batch, r.onBehalf}, ECR: ecrFor{r.ecr, r.onBehalf}, CodeBuild: codebuildFor{r.builds, r.onBehalf},
 			},
 			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
 		})
@@ -156,7 +169,8 @@ func (r *Region) reachByName(names []string) {
 // API's model.
 func (r *Region) handlers() (map[string]http.Handler, error) {
 	services := map[string]interface{ Register(*wire.Service) }{
-		"autoscaling": r.scaling, "cloudformation": r.cfn, "cloudwatch": r.watch, "dynamodb": r.ddb, "ec2": r.ec2, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
+		"autoscaling": r.scaling, "batch": r.batch, "cloudformation": r.cfn, "cloudwatch": r.watch, "codebuild": r.builds, "dynamodb": r.ddb, "ec2": r.ec2,
+		"ecr": r.ecr, "ecs": batch.ECS{Service: r.batch}, "efs": r.efs, "elbv2": r.elb, "fsx": r.fsx,
 		"iam": r.iam, "imagebuilder": r.builder, "kms": r.keys, "resource-groups": r.groups, "sns": r.sns, "lambda": r.lambda, "logs": r.logs, "route53": r.dns, "secretsmanager": r.secret, "ssm": r.ssm, "sts": r.sts,
 	}
 	handlers := map[string]http.Handler{}

@@ -144,6 +144,16 @@ type rule []string
 // their own. Without a rule, or without a pattern that counts, the resource is *.
 var rules = map[string]rule{
 	"autoscaling:":                                   {"autoscaling:autoScalingGroup:*:autoScalingGroupName/{AutoScalingGroupName}"},
+	"batch:":                                         {"batch:compute-environment/{ComputeEnvironment}", "batch:job-queue/{JobQueue}", "batch:job-definition/{JobDefinition}", "batch:job/{JobId}", "{ResourceArn}"},
+	"batch:CreateComputeEnvironment":                 {"batch:compute-environment/{ComputeEnvironmentName}"},
+	"batch:CreateJobQueue":                           {"batch:job-queue/{JobQueueName}"},
+	"batch:RegisterJobDefinition":                    {"batch:job-definition/{JobDefinitionName}"},
+	"batch:SubmitJob":                                {"batch:job-definition/{JobDefinition}", "batch:job-queue/{JobQueue}"},
+	"batch:DescribeComputeEnvironments":              {},
+	"batch:DescribeJobDefinitions":                   {},
+	"batch:DescribeJobQueues":                        {},
+	"batch:DescribeJobs":                             {},
+	"batch:ListJobs":                                 {},
 	"cloudformation:":                                {"{stack:StackName}", "{stack:ARN}"},
 	"cloudwatch:PutMetricAlarm":                      {"cloudwatch:alarm:{AlarmName}"},
 	"cloudwatch:PutCompositeAlarm":                   {"cloudwatch:alarm:{AlarmName}"},
@@ -152,9 +162,15 @@ var rules = map[string]rule{
 	"cloudwatch:PutDashboard":                        {"cloudwatch::dashboard/{DashboardName}"},
 	"cloudwatch:GetDashboard":                        {"cloudwatch::dashboard/{DashboardName}"},
 	"cloudwatch:DeleteDashboards":                    {"cloudwatch::dashboard/{DashboardNames}"},
+	"codebuild:":                                     {"codebuild:project/{ProjectName}", "codebuild:project/{Name}", "codebuild:project/{Names}", "{build:Ids}", "{build:Id}"},
+	"codebuild:ListBuilds":                           {"*"},
+	"codebuild:ListProjects":                         {"*"},
 	"dynamodb:":                                      {"dynamodb:table/{TableName}"},
 	"dynamodb:Query":                                 {"dynamodb:table/{TableName}/index/{IndexName}", "dynamodb:table/{TableName}"},
 	"dynamodb:Scan":                                  {"dynamodb:table/{TableName}/index/{IndexName}", "dynamodb:table/{TableName}"},
+	"ecr:":                                           {"ecr:repository/{RepositoryName}", "ecr:repository/{RepositoryNames}", "{ResourceArn}"},
+	"ecs:":                                           {"{Cluster}", "ecs:cluster/{Cluster}"},
+	"ecs:DescribeContainerInstances":                 {"{ContainerInstances}"},
 	"efs:":                                           {"elasticfilesystem:file-system/{FileSystemId}", "elasticfilesystem:file-system/{ResourceId}"},
 	"efs:CreateAccessPoint":                          {"elasticfilesystem:file-system/{FileSystemId}"},
 	"efs:DeleteAccessPoint":                          {"elasticfilesystem:access-point/{AccessPointId}"},
@@ -198,6 +214,10 @@ var rules = map[string]rule{
 	"ssm:":                          {"{parameter:Name}", "{parameter:Names}"},
 }
 
+// all are the operations that need each of the resources in their rule, where others need
+// the first that is given.
+var all = []string{"batch:SubmitJob"}
+
 // free are the operations that everybody may call.
 var free = []string{"sts:GetCallerIdentity", "sts:GetSessionToken"}
 
@@ -228,7 +248,7 @@ func (a *asker) other() {
 			a.ask(action, resource, context)
 			asked = true
 		}
-		if asked {
+		if asked && !slices.Contains(all, key) {
 			break
 		}
 	}
@@ -276,6 +296,8 @@ func (a *asker) launchGroup() {
 
 // tagging are the actions that calls with tags in them need besides.
 var tagging = map[string]string{
+	"batch:CreateComputeEnvironment": "batch:TagResource", "batch:CreateJobQueue": "batch:TagResource", "batch:RegisterJobDefinition": "batch:TagResource", "batch:SubmitJob": "batch:TagResource",
+	"ecr:CreateRepository": "ecr:TagResource",
 	"dynamodb:CreateTable": "dynamodb:TagResource", "logs:CreateLogGroup": "logs:TagResource", "lambda:CreateFunction": "lambda:TagResource",
 	"efs:CreateFileSystem": "elasticfilesystem:TagResource", "fsx:CreateFileSystem": "fsx:TagResource", "fsx:CreateDataRepositoryAssociation": "fsx:TagResource",
 	"elbv2:CreateLoadBalancer": "elasticloadbalancing:AddTags", "elbv2:CreateTargetGroup": "elasticloadbalancing:AddTags", "elbv2:CreateListener": "elasticloadbalancing:AddTags",
@@ -403,25 +425,63 @@ func (a *asker) requestTags() map[string]string {
 	return out
 }
 
-// roleMembers are members of inputs that hand a role to a service.
-var roleMembers = map[string]struct{ member, service string }{
-	"iam:AddRoleToInstanceProfile":       {"RoleName", "ec2.amazonaws.com"},
-	"lambda:CreateFunction":              {"Role", "lambda.amazonaws.com"},
-	"lambda:UpdateFunctionConfiguration": {"Role", "lambda.amazonaws.com"},
-	"cloudformation:CreateStack":         {"RoleARN", "cloudformation.amazonaws.com"},
-	"cloudformation:UpdateStack":         {"RoleARN", "cloudformation.amazonaws.com"},
-	"cloudformation:DeleteStack":         {"RoleARN", "cloudformation.amazonaws.com"},
+// A handOver is a member of an input that hands a role to a service.
+type handOver struct{ member, service string }
+
+// handOvers are those of operations. Members of members are joined by dots, through lists
+// too; an instance profile stands for its role.
+var handOvers = map[string][]handOver{
+	"iam:AddRoleToInstanceProfile":       {{"RoleName", "ec2.amazonaws.com"}},
+	"lambda:CreateFunction":              {{"Role", "lambda.amazonaws.com"}},
+	"lambda:UpdateFunctionConfiguration": {{"Role", "lambda.amazonaws.com"}},
+	"cloudformation:CreateStack":         {{"RoleARN", "cloudformation.amazonaws.com"}},
+	"cloudformation:UpdateStack":         {{"RoleARN", "cloudformation.amazonaws.com"}},
+	"cloudformation:DeleteStack":         {{"RoleARN", "cloudformation.amazonaws.com"}},
+	"codebuild:CreateProject":            {{"ServiceRole", "codebuild.amazonaws.com"}},
+	"codebuild:UpdateProject":            {{"ServiceRole", "codebuild.amazonaws.com"}},
+	"batch:CreateComputeEnvironment": {
+		{"ServiceRole", "batch.amazonaws.com"}, {"ComputeResources.SpotIamFleetRole", "spotfleet.amazonaws.com"}, {"ComputeResources.InstanceRole", "ec2.amazonaws.com"}},
+	"batch:UpdateComputeEnvironment": {{"ServiceRole", "batch.amazonaws.com"}, {"ComputeResources.InstanceRole", "ec2.amazonaws.com"}},
+	"batch:RegisterJobDefinition": {
+		{"ContainerProperties.JobRoleArn", "ecs-tasks.amazonaws.com"}, {"NodeProperties.NodeRangeProperties.Container.JobRoleArn", "ecs-tasks.amazonaws.com"}},
 }
 
 func (a *asker) passRole(key string) {
-	m, ok := roleMembers[key]
-	if !ok {
-		return
-	}
-	if role := a.text(m.member); role != "" {
-		if !strings.HasPrefix(role, "arn:") {
-			role = a.world.ARN("role", role)
+	asked := map[string]bool{}
+	for _, h := range handOvers[key] {
+		for _, role := range within(a.in, strings.Split(h.member, ".")) {
+			switch {
+			case strings.HasSuffix(h.member, ".InstanceRole"):
+				role = a.world.ProfileRole(role)
+			case !strings.HasPrefix(role, "arn:"):
+				role = a.world.ARN("role", role)
+			}
+			if role != "" && !asked[role] {
+				asked[role] = true
+				a.ask("iam:PassRole", role, map[string][]string{"iam:passedtoservice": {h.service}})
+			}
 		}
-		a.ask("iam:PassRole", role, map[string][]string{"iam:passedtoservice": {m.service}})
 	}
+}
+
+// within returns the texts at a path of members.
+func within(v reflect.Value, path []string) (out []string) {
+	switch v = reflect.Indirect(v); v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			out = append(out, within(v.Index(i), path)...)
+		}
+	case reflect.Struct:
+		if len(path) == 0 {
+			return nil
+		}
+		if f := v.FieldByName(path[0]); f.IsValid() {
+			return within(f, path[1:])
+		}
+	case reflect.String:
+		if len(path) == 0 && v.String() != "" {
+			return []string{v.String()}
+		}
+	}
+	return out
 }

@@ -10,12 +10,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	scaling "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/batch"
+	batchtypes "github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/aws/aws-sdk-go-v2/service/efs"
 	efstypes "github.com/aws/aws-sdk-go-v2/service/efs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -70,6 +75,20 @@ func TestCallsAskForWhatTheyTouch(t *testing.T) {
 		want []string
 	}{
 		"launch": {Call{"ec2", "RunInstances", &ec2.RunInstancesInput{LaunchTemplate: template}}, launched},
+		"job needs its queue and its definition": {Call{"batch", "SubmitJob", &batch.SubmitJobInput{JobQueue: aws.String("q"), JobDefinition: aws.String("arn:aws:batch:r:1:job-definition/d:1")}},
+			[]string{"batch:SubmitJob arn:aws:batch:r:1:job-definition/d:1", "batch:SubmitJob arn:aws:batch:r:1:job-queue/q"}},
+		"end of a job": {Call{"batch", "TerminateJob", &batch.TerminateJobInput{JobId: aws.String("j")}}, []string{"batch:TerminateJob arn:aws:batch:r:1:job/j"}},
+		"list of jobs": {Call{"batch", "ListJobs", &batch.ListJobsInput{JobQueue: aws.String("q")}}, []string{"batch:ListJobs *"}},
+		"compute environment hands over roles": {Call{"batch", "CreateComputeEnvironment", &batch.CreateComputeEnvironmentInput{ComputeEnvironmentName: aws.String("ce"),
+			ComputeResources: &batchtypes.ComputeResource{InstanceRole: aws.String("profile"), SpotIamFleetRole: aws.String("arn:aws:iam::1:role/spot")}}},
+			[]string{"batch:CreateComputeEnvironment arn:aws:batch:r:1:compute-environment/ce", "iam:PassRole arn:aws:iam::1:role/spot", "iam:PassRole arn:aws:iam::1:role/r"}},
+		"nodes of a job definition hand over their role once": {Call{"batch", "RegisterJobDefinition", &batch.RegisterJobDefinitionInput{JobDefinitionName: aws.String("d"),
+			NodeProperties: &batchtypes.NodeProperties{NodeRangeProperties: []batchtypes.NodeRangeProperty{
+				{Container: &batchtypes.ContainerProperties{JobRoleArn: aws.String("arn:aws:iam::1:role/j")}}, {Container: &batchtypes.ContainerProperties{JobRoleArn: aws.String("arn:aws:iam::1:role/j")}}}}}},
+			[]string{"batch:RegisterJobDefinition arn:aws:batch:r:1:job-definition/d", "iam:PassRole arn:aws:iam::1:role/j"}},
+		"builds are of their project": {Call{"codebuild", "BatchGetBuilds", &codebuild.BatchGetBuildsInput{Ids: []string{"p:1"}}}, []string{"codebuild:BatchGetBuilds arn:aws:x:r:1:build/p:1"}},
+		"repository with tags": {Call{"ecr", "CreateRepository", &ecr.CreateRepositoryInput{RepositoryName: aws.String("n"), Tags: []ecrtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}},
+			[]string{"ecr:CreateRepository arn:aws:ecr:r:1:repository/n", "ecr:TagResource arn:aws:ecr:r:1:repository/n"}},
 		"fleet": {Call{"ec2", "CreateFleet", &ec2.CreateFleetInput{LaunchTemplateConfigs: []types.FleetLaunchTemplateConfigRequest{
 			{LaunchTemplateSpecification: &types.FleetLaunchTemplateSpecificationRequest{LaunchTemplateName: aws.String("t")}},
 		}}}, append([]string{"ec2:CreateFleet arn:aws:ec2:r:1:fleet/*", "ec2:CreateFleet arn:aws:ec2:r:1:launch-template/lt-1"}, launched...)},

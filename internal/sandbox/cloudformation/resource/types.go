@@ -19,6 +19,9 @@ type Services struct {
 	SNS            SNS
 	ELBv2          ELBv2
 	AutoScaling    AutoScaling
+	Batch          Batch
+	ECR            ECR
+	CodeBuild      CodeBuild
 }
 
 // Types returns the resource types of the services, by name.
@@ -75,6 +78,15 @@ func Types(s Services) map[string]*Type {
 	}
 	if s.SNS != nil {
 		all = append(all, snsTypes(s.SNS)...)
+	}
+	if s.Batch != nil {
+		all = append(all, batchTypes(s.Batch)...)
+	}
+	if s.ECR != nil {
+		all = append(all, ecrTypes(s.ECR)...)
+	}
+	if s.CodeBuild != nil {
+		all = append(all, codebuildTypes(s.CodeBuild)...)
 	}
 	types := make(map[string]*Type, len(all))
 	for _, t := range all {
