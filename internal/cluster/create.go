@@ -211,9 +211,6 @@ func ValidationMessages(problems config.Problems) []ValidationMessage {
 // deploy uploads what the cluster needs and creates its cfnStack, whose ID it
 // returns.
 func (o *Operator) deploy(ctx context.Context, r CreateRequest, c *config.Cluster, source facts.Source, owner account) (stackID string, err error) {
-	if c.Scheduling.Scheduler == config.AWSBatch {
-		return "", badRequest("Clusters of AWS Batch can be validated, and their template printed, but this version does not create them: use slurm.")
-	}
 	c.SetTag(tagCluster, r.Name)
 	c.SetTag(tagVersion, config.ToolVersion)
 	snapshot, errs := facts.Gather(ctx, source, c)
@@ -275,7 +272,7 @@ func (o *Operator) upload(ctx context.Context, r CreateRequest, c *config.Cluste
 			return err
 		}
 	}
-	err = atOnce(ctx,
+	first := []func(context.Context) error{
 		put(p.ConfigKey, config.Marshal(c), &p.ConfigVersion),
 		put(configKey(p.ArtifactDir), r.Configuration, &p.OriginalVersion),
 		put(p.InstanceTypesKey, types, &p.InstanceTypesVersion),
@@ -283,8 +280,11 @@ func (o *Operator) upload(ctx context.Context, r CreateRequest, c *config.Cluste
 			p.Programs, p.LambdaZipKey, err = o.uploadPrograms(ctx, p.Bucket, snapshot.Architecture(c))
 			return err
 		},
-	)
-	if err != nil {
+	}
+	if c.Scheduling.Scheduler == config.AWSBatch {
+		first = append(first, func(ctx context.Context) error { return o.uploadImageContext(ctx, c, p) })
+	}
+	if err := atOnce(ctx, first...); err != nil {
 		return nil, err
 	}
 	templates, err := stack.Synthesize(c, *snapshot, p)

@@ -36,12 +36,20 @@ func (o *Operator) fleet(ctx context.Context, s cfnStack) Fleet {
 	default:
 		return Fleet{Status: FleetUnknown}
 	}
-	f, _, err := o.readFleet(ctx, s)
+	f, err := o.fleetOrEnvironment(ctx, s)
 	if err != nil {
 		o.Log.Warn("compute fleet of " + s.name() + ": " + err.Error())
 		return Fleet{Status: FleetUnknown}
 	}
 	return f
+}
+
+func (o *Operator) fleetOrEnvironment(ctx context.Context, s cfnStack) (Fleet, error) {
+	if s.batch() {
+		return o.readEnvironment(ctx, s)
+	}
+	f, _, err := o.readFleet(ctx, s)
+	return f, err
 }
 
 // A doorbell is a name in a cluster's zone that its head node looks at every second.
@@ -99,7 +107,7 @@ func parseFleetTime(s string) (time.Time, bool) {
 }
 
 // UpdateComputeFleet asks for the compute fleet to be started or stopped. The
-// head node does the work; the answer says where the fleet stands.
+// head node does the work, or AWS Batch; the answer says where the fleet stands.
 func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request FleetStatus) (*Fleet, error) {
 	s, err := o.clusterStack(ctx, name)
 	if err != nil {
@@ -110,16 +118,15 @@ func (o *Operator) UpdateComputeFleet(ctx context.Context, name string, request 
 	default:
 		return nil, badRequest("The compute fleet of cluster '%s' cannot be updated while its stack is in status %s: wait for the stack, or look at 'pcluster describe-cluster -n %s'.", name, s.status(), name)
 	}
-	batch := s.parameter(parameterScheduler) == "awsbatch"
 	legal, scheduler := []FleetStatus{FleetStartRequested, FleetStopRequested}, "Slurm"
-	if batch {
+	if s.batch() {
 		legal, scheduler = []FleetStatus{FleetEnabled, FleetDisabled}, "AWS Batch"
 	}
 	if !slices.Contains(legal, request) {
 		return nil, badRequest("the update compute fleet status can only be set to `%s` or `%s` for %s scheduler clusters.", legal[0], legal[1], scheduler)
 	}
-	if batch {
-		return nil, refuse(500, "Cluster '%s' uses AWS Batch, whose compute environments this version does not operate.", name)
+	if s.batch() {
+		return o.updateEnvironment(ctx, s, request)
 	}
 	current, bell, err := o.readFleet(ctx, s)
 	if err != nil {

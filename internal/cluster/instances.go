@@ -128,7 +128,7 @@ func (o *Operator) DeleteInstances(ctx context.Context, cluster string, force bo
 	if err != nil {
 		return err
 	}
-	if s.parameter(parameterScheduler) == "awsbatch" {
+	if s.batch() {
 		return badRequest("the delete cluster instances operation does not support AWS Batch clusters.")
 	}
 	return o.terminateCompute(ctx, cluster)

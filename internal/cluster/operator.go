@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
@@ -32,6 +33,7 @@ type Operator struct {
 	S3             S3
 	Presign        Presigner
 	DynamoDB       DynamoDB
+	Batch          Batch
 	Route53        Route53
 	Logs           Logs
 	LoadBalancers  LoadBalancers
@@ -94,6 +96,12 @@ type Route53 interface {
 	ChangeResourceRecordSets(context.Context, *route53.ChangeResourceRecordSetsInput, ...func(*route53.Options)) (*route53.ChangeResourceRecordSetsOutput, error)
 }
 
+// Batch is the part of AWS Batch that operations call.
+type Batch interface {
+	DescribeComputeEnvironments(context.Context, *batch.DescribeComputeEnvironmentsInput, ...func(*batch.Options)) (*batch.DescribeComputeEnvironmentsOutput, error)
+	UpdateComputeEnvironment(context.Context, *batch.UpdateComputeEnvironmentInput, ...func(*batch.Options)) (*batch.UpdateComputeEnvironmentOutput, error)
+}
+
 // Logs is the part of CloudWatch Logs that operations call.
 type Logs interface {
 	DescribeLogStreams(context.Context, *cloudwatchlogs.DescribeLogStreamsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.DescribeLogStreamsOutput, error)
@@ -132,6 +140,7 @@ func New(cfg aws.Config, log *slog.Logger) *Operator {
 		S3:             objects,
 		Presign:        s3.NewPresignClient(objects),
 		DynamoDB:       dynamodb.NewFromConfig(cfg),
+		Batch:          batch.NewFromConfig(cfg),
 		Route53:        route53.NewFromConfig(cfg),
 		Logs:           cloudwatchlogs.NewFromConfig(cfg),
 		LoadBalancers:  elb.NewFromConfig(cfg),

@@ -27,10 +27,12 @@ func (n *node) headSteps() []steps.Step {
 	n.limit(time.Duration(c.DevSettings.Timeouts.HeadNodeBootstrapTimeout)*time.Second - margin)
 	var mu sync.Mutex // of n.storage, which is filled in parallel
 
+	units := slices.Concat(everywhereUnits(), interactiveUnits())
+	if !n.batch() {
+		units = append(units, headUnits()...)
+	}
 	list := []steps.Step{
-		{Name: "units", Do: func(ctx context.Context) error {
-			return n.installUnits(ctx, slices.Concat(everywhereUnits(), interactiveUnits(), headUnits()))
-		}},
+		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, units) }},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
 		{Name: "users", Do: n.ensureUsers},
 		{Name: "metadata access", After: []string{"users"}, Do: func(ctx context.Context) error {
@@ -49,10 +51,6 @@ func (n *node) headSteps() []steps.Step {
 			return n.hosts(n.self, n.self.Short(), n.self.domain())
 		}},
 		{Name: "files", After: []string{"users"}, Do: n.writeConfig},
-		{Name: "slurm", After: []string{"users"}, Do: func(context.Context) error { return n.slurmTree() }},
-		{Name: "munge", After: []string{"users"}, Do: func(ctx context.Context) error {
-			return n.makeMungeKey(ctx, n.secrets, c.Scheduling.SlurmSettings.MungeKeySecretArn)
-		}},
 	}
 
 	// Storage: first learned, while the stack may still be making it, then mounted,
@@ -99,10 +97,25 @@ func (n *node) headSteps() []steps.Step {
 		steps.Step{Name: "default user", After: append([]string{"users"}, homes...), Do: func(ctx context.Context) error {
 			return n.linkNodes(ctx, n.spec.ClusterUser)
 		}},
-		steps.Step{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
 	)
+	if n.batch() {
+		return append(list, n.batchSteps(append([]string{"users"}, homes...))...)
+	}
+	return append(list, n.controllerSteps()...)
+}
 
-	controller := []string{"slurm configuration", "munge", "units", "names", "metadata access", "OnNodeStart"}
+// controllerSteps are what a head node does for Slurm.
+func (n *node) controllerSteps() []steps.Step {
+	c := n.config
+	list := []steps.Step{
+		{Name: "slurm", After: []string{"users"}, Do: func(context.Context) error { return n.slurmTree() }},
+		{Name: "munge", After: []string{"users"}, Do: func(ctx context.Context) error {
+			return n.makeMungeKey(ctx, n.secrets, c.Scheduling.SlurmSettings.MungeKeySecretArn)
+		}},
+		{Name: "fleet programs", After: []string{"users"}, Do: func(context.Context) error { return n.prepareFleet() }},
+		{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
+	}
+	controller := []string{"slurm configuration", "fleet programs", "munge", "units", "names", "metadata access", "OnNodeStart"}
 	if c.Scheduling.SlurmSettings.Database != nil {
 		list = append(list, steps.Step{Name: "accounting", After: slices.Clone(controller), Do: func(ctx context.Context) error {
 			return n.startDatabaseDaemon(ctx, n.slurm, n.spec.ClusterName, "slurm", n.spec.ClusterUser)
@@ -172,9 +185,11 @@ func (n *node) fetchConfig(ctx context.Context) (*config.Cluster, error) {
 
 // writeConfig leaves what other nodes and scripts read.
 func (n *node) writeConfig(context.Context) error {
-	if err := n.write(configVersion, 0o644, rootUser, []byte(n.spec.ConfigVersion)); err != nil {
-		return err
-	}
+	return n.write(configVersion, 0o644, rootUser, []byte(n.spec.ConfigVersion))
+}
+
+// prepareFleet leaves what the fleet daemon and slurmctld's programs need.
+func (n *node) prepareFleet() error {
 	if err := n.writeOnce(sharedDir+"/computefleet-status.json", 0o644, adminUser, []byte("{}")); err != nil {
 		return err
 	}
@@ -209,7 +224,10 @@ func (n *node) saveStorage() error {
 
 // exported are the directories that other nodes mount from this one.
 func (n *node) exported() []string {
-	dirs := []string{sharedDir, sharedLoginDir, slurm.Prefix}
+	var dirs []string
+	if !n.batch() {
+		dirs = append(dirs, sharedDir, sharedLoginDir, slurm.Prefix)
+	}
 	home := true
 	for _, e := range n.storage {
 		if e.FromHead() {

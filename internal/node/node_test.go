@@ -475,7 +475,9 @@ func TestStepsOfAllNodesFitTogether(t *testing.T) {
 	}}
 	c.Scheduling.SlurmSettings.Database = new(config.Database)
 	n := &node{Host: &Host{}, spec: headSpec(), self: new(Identity), config: c, limit: func(time.Duration) {}}
-	for name, list := range map[string][]steps.Step{"head": n.headSteps(), "compute": n.computeSteps(), "login": n.loginSteps()} {
+	ofBatch := &node{Host: &Host{}, spec: headSpec(), self: new(Identity), config: &config.Cluster{SharedStorage: c.SharedStorage}, limit: func(time.Duration) {}}
+	ofBatch.config.Scheduling.Scheduler = config.AWSBatch
+	for name, list := range map[string][]steps.Step{"head": n.headSteps(), "head of Batch": ofBatch.headSteps(), "compute": n.computeSteps(), "login": n.loginSteps()} {
 		// The order is checked, and every step comes up.
 		for i := range list {
 			list[i].Do = func(context.Context) error { return nil }

@@ -11,6 +11,7 @@ import (
 
 	"pcluster/internal/config"
 	"pcluster/internal/fleet"
+	"pcluster/internal/node/awsb"
 	"pcluster/internal/node/cleanup"
 	"pcluster/internal/slurm"
 )
@@ -28,6 +29,9 @@ const usage = `usage: pcluster-node COMMAND
   component DIR             run the components of an image build (build and test machines)
   version                   print the version
 
+Commands for jobs of AWS Batch, by links with their names: awsbsub, awsbstat, awsbout,
+awsbkill, awsbqueues, awsbhosts.
+
 Programs that Slurm runs: slurmctld on the head node, slurmd before a job
 
   resume NODES, suspend NODES, resume-failed NODES, prolog-slurmctld
@@ -35,8 +39,8 @@ Programs that Slurm runs: slurmctld on the head node, slurmd before a job
 `
 
 // Run is the command line of pcluster-node. It returns the exit status. Called by the
-// name of one of slurmctld's programs, it is that program; started by Lambda's
-// runtime, it is the stack's clean-up function.
+// name of one of slurmctld's programs, or of the commands for jobs of AWS Batch, it is
+// that program; started by Lambda's runtime, it is the stack's clean-up function.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		return status(cleanup.Run(ctx), stderr)
@@ -48,6 +52,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	name, rest := filepath.Base(args[0]), args[1:]
 	if op, ok := fleetPrograms[name]; ok {
 		return slurmProgram(ctx, op, rest, stderr)
+	}
+	if slices.Contains(awsb.Commands, name) {
+		return awsb.Run(ctx, name, rest, stdout, stderr)
 	}
 	if len(rest) == 0 {
 		fmt.Fprint(stderr, usage)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	batchtypes "github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -48,16 +49,17 @@ type Cloud struct {
 	// lets time pass.
 	Next []func()
 
-	mu        sync.Mutex
-	calls     []string
-	stacks    []*stack
-	events    int // so far, for their IDs
-	buckets   map[string]*bucket
-	items     map[string]item // by table
-	rung      []string        // doorbells of fleets
-	instances []*instance
-	groups    map[string]*logGroup
-	tasks     []*exportTask
+	mu          sync.Mutex
+	calls       []string
+	stacks      []*stack
+	environment *batchtypes.ComputeEnvironmentDetail
+	events      int // so far, for their IDs
+	buckets     map[string]*bucket
+	items       map[string]item // by table
+	rung        []string        // doorbells of fleets
+	instances   []*instance
+	groups      map[string]*logGroup
+	tasks       []*exportTask
 }
 
 // New returns an empty cloud at noon.
@@ -73,7 +75,7 @@ func (c *Cloud) Operator(log *slog.Logger) *cluster.Operator {
 	random := 0
 	return &cluster.Operator{
 		Region:         c.Region,
-		CloudFormation: c, EC2: c, S3: c, Presign: c, DynamoDB: c, Route53: c, Logs: c, LoadBalancers: c, STS: c,
+		CloudFormation: c, EC2: c, S3: c, Presign: c, DynamoDB: c, Batch: c, Route53: c, Logs: c, LoadBalancers: c, STS: c,
 		Facts:    c.Facts,
 		Programs: cluster.Programs{FS: fstest.MapFS{"pcluster-node-linux-amd64": {Data: []byte("the program")}, "pcluster-node-linux-arm64": {Data: []byte("the other")}}},
 		Log:      log,

@@ -1,10 +1,12 @@
 // Package cleanup is the function of a cluster's stack: when the stack is
 // deleted, by pcluster or by hand, it ends what the stack did not make itself.
 //
-// The stack has three custom resources, which differ in their Action: terminate
-// the compute fleet, delete the nodes' DNS records, delete the cluster's
-// artifacts. Create and update do nothing. Each action may be repeated at any
-// time, since CloudFormation and Lambda both retry. Start at [Run].
+// The stack has custom resources, which differ in their Action: terminate the
+// compute fleet, delete the nodes' DNS records, delete the cluster's artifacts.
+// For these, create and update do nothing. That of AWS Batch's clusters is the
+// other way round: it builds the image of jobs, whose repository the stack
+// empties itself. Each action may be repeated at any time, since CloudFormation
+// and Lambda both retry. Start at [Run].
 package cleanup
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -35,6 +38,7 @@ const (
 	TerminateInstances = "TERMINATE_EC2_INSTANCES"
 	DeleteDNSRecords   = "DELETE_DNS_RECORDS"
 	DeleteArtifacts    = "DELETE_S3_ARTIFACTS"
+	BuildImages        = "BUILD_DOCKER_IMAGES"
 )
 
 // ec2API is the part of EC2 that ending a fleet needs.
@@ -68,7 +72,8 @@ func Run(ctx context.Context) error {
 	}
 	h := &handler{
 		ec2: ec2.NewFromConfig(cfg), s3: s3.NewFromConfig(cfg), route53: route53.NewFromConfig(cfg),
-		wait: sleep,
+		builds: codebuild.NewFromConfig(cfg),
+		wait:   sleep,
 	}
 	answer := cfn.LambdaWrap(h.handle)
 	return serve(ctx, os.Getenv("AWS_LAMBDA_RUNTIME_API"), func(ctx context.Context, request json.RawMessage) error {
@@ -85,6 +90,7 @@ type handler struct {
 	ec2     ec2API
 	s3      s3API
 	route53 route53API
+	builds  codebuildAPI
 	wait    func(context.Context, time.Duration) error
 }
 
@@ -105,14 +111,17 @@ func (h *handler) handle(ctx context.Context, e cfn.Event) (physicalID string, d
 	if physicalID == "" {
 		physicalID = e.LogicalResourceID
 	}
-	if e.RequestType != cfn.RequestDelete {
-		return physicalID, nil, nil
-	}
 	property := func(name string) string {
 		s, _ := e.ResourceProperties[name].(string)
 		return s
 	}
-	switch action := property("Action"); action {
+	action := property("Action")
+	if (e.RequestType == cfn.RequestDelete) == (action == BuildImages) {
+		return physicalID, nil, nil
+	}
+	switch action {
+	case BuildImages:
+		err = h.buildImages(ctx, property("CodeBuildProject"), e.RequestID)
 	case TerminateInstances:
 		err = h.terminateInstances(ctx, property("StackName"))
 	case DeleteDNSRecords:
