@@ -72,9 +72,6 @@ func TestEveryCallIsMade(t *testing.T) {
 		}
 		made[op] = where
 	}
-	for op, why := range notServed {
-		made[op] = why
-	}
 	sites := callSites(t)
 	if len(sites) < 80 {
 		t.Fatalf("only %d operations are found in the sources", len(sites))
@@ -94,6 +91,17 @@ func TestEveryCallIsMade(t *testing.T) {
 // elsewhere are operations that other tests make: where, and what shows it.
 var elsewhere = map[string]string{
 	"autoscaling:CompleteLifecycleAction": "test/conformance/region/journeys/scaling.yaml CompleteLifecycleAction",
+	"batch:DescribeComputeEnvironments":   "test/e2e/batch_test.go awsbhosts",
+	"batch:DescribeJobQueues":             "test/e2e/batch_test.go awsbqueues",
+	"batch:DescribeJobs":                  "test/e2e/batch_test.go awsbstat",
+	"batch:ListJobs":                      "test/e2e/batch_test.go awsbstat -e",
+	"batch:SubmitJob":                     "test/e2e/batch_test.go awsbsub",
+	"batch:TerminateJob":                  "test/e2e/batch_test.go awsbkill",
+	"batch:UpdateComputeEnvironment":      "test/e2e/batch_test.go update-compute-fleet",
+	"codebuild:BatchGetBuilds":            "test/e2e/batch_test.go TestBatchCluster",
+	"codebuild:StartBuild":                "test/e2e/batch_test.go TestBatchCluster",
+	"ecs:DescribeContainerInstances":      "test/e2e/batch_test.go awsbhosts",
+	"ecs:ListContainerInstances":          "test/e2e/batch_test.go awsbhosts",
 	"ec2:CreateFleet":                     "test/e2e/torture_test.go ec2:CreateFleet",
 	"ec2:CreateTags":                      "test/e2e/image_test.go TestSeedImage",
 	"ec2:DeleteSnapshot":                  "test/e2e/image_test.go TestSeedImage",
@@ -107,12 +115,6 @@ var elsewhere = map[string]string{
 	"elbv2:DescribeTargetHealth":          "test/conformance/region/journeys/scaling.yaml DescribeTargetHealth",
 	"imagebuilder:GetComponent":           "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
 	"imagebuilder:ListComponents":         "test/conformance/region/journeys/imagebuilder.yaml ListComponents",
-}
-
-// notServed are operations of services that the region does not have: what the SDK
-// sends is as its own model says, and nothing has checked the values.
-var notServed = map[string]string{
-	"batch:CreateComputeEnvironment": "asked for its refusal, which lists instance types",
 }
 
 // modelNames are services whose packages have another name than their API's model here.

@@ -107,6 +107,24 @@ func TestCoverageIsCurrent(t *testing.T) {
 	}
 }
 
+// batchLimits is what a region without a container engine does about containers.
+const batchLimits = `
+## AWS Batch, CodeBuild, ECR
+
+The region has no container engine. What that means, and what its answers say:
+
+- A build of CodeBuild follows the commands "docker build", "docker tag", "docker push", a login to ECR, and "echo" of a buildspec in S3;
+  any other command fails the build with the reason. Of a Dockerfile it takes COPY, ENTRYPOINT, CMD, ENV, WORKDIR and ARG; what FROM
+  names is not used, and RUN is not run. The log of the build says so, line by line.
+- An image in ECR is what such a build has pushed: files, and how to begin. Clients of Docker can't push or pull.
+- A job of Batch, and each node of one on several, gets a machine of its own, as the compute environment says. Its command runs there as
+  root, above the region's Debian with the files of the job's image, with the job role's credentials in its environment. So it finds
+  Debian's programs (Open MPI among them), whatever the image's Dockerfile installs.
+- No machine runs ahead of jobs: MinvCpus is kept, and starts nothing. What is desired are the vCPUs of the jobs that have machines.
+- Refused where they are asked for: Fargate, EKS, jobs of several containers, scheduling policies, volumes, secrets and users of containers,
+  sources of builds that are not in S3. Of ECS there are the machines of compute environments alone.
+`
+
 // coverage makes the page of what the region can do.
 func coverage(t *testing.T, journeys []journey, r results) string {
 	t.Helper()
@@ -206,6 +224,7 @@ whose instances run without machines; the end-to-end tests have machines.
 	all, answered := s3Operations(t, region)
 	known["s3"], operations["s3"] = len(all), answered
 	names := slices.Sorted(maps.Keys(known))
+	b.WriteString(batchLimits)
 	b.WriteString("\n## Operations\n\nOther operations are refused with AWS's error for unknown ones, which names the operation. S3's are counted by what aws-sdk-go-v2 knows.\n\n" +
 		"| Service | AWS has | Answered | In journeys |\n|---|---|---|---|\n")
 	for _, name := range names {
