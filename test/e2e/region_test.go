@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type region struct {
 	home string
 	work string // folder for the test's own files
 	env  []string
+	up   []string // the command that starts it, again too
 }
 
 // A result is what a command printed and how it ended.
@@ -44,9 +46,9 @@ type result struct {
 	code           int
 }
 
-// startRegion brings up a region that is destroyed, and shown to have left
-// nothing, at the end of the test.
-func startRegion(t *testing.T) *region {
+// startRegion brings up a region, with more options of `sandbox up`, that is
+// destroyed, and shown to have left nothing, at the end of the test.
+func startRegion(t *testing.T, options ...string) *region {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("end-to-end tests boot machines, which needs root")
@@ -64,7 +66,7 @@ func startRegion(t *testing.T) *region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &region{home: filepath.Join(home, "region"), work: t.TempDir()}
+	r := &region{home: filepath.Join(home, "region"), work: t.TempDir(), up: append([]string{"pcluster", "sandbox", "up"}, options...)}
 	r.env = append(os.Environ(),
 		"PATH="+filepath.Dir(pcluster)+":"+filepath.Dir(strings.TrimSpace(string(aws)))+":"+os.Getenv("PATH"),
 		"PCLUSTER_SANDBOX_HOME="+r.home, "PCLUSTER_LOG_FILE="+filepath.Join(r.work, "pcluster-cli.log"),
@@ -81,7 +83,7 @@ func startRegion(t *testing.T) *region {
 			t.Error(err)
 		}
 	})
-	r.must(t, "pcluster", "sandbox", "up", "--port", fmt.Sprint(freePort(t)))
+	r.must(t, append(slices.Clip(r.up), "--port", fmt.Sprint(freePort(t)))...)
 	r.loadEnvironment(t)
 	return r
 }

@@ -42,10 +42,13 @@ func (r *region) putScript(t *testing.T, script string) {
 }
 
 // TestSmallCluster is the life of a cluster that is nothing like the seed's, with
-// the faults that its users meet.
+// the faults that its users meet. Its user may do what the policies in docs/iam say.
 func TestSmallCluster(t *testing.T) {
-	r := startRegion(t)
+	recorded := filepath.Join(t.TempDir(), "record.jsonl")
+	r := startRegion(t, "--record", recorded)
 	file, key := prepareSmall(t, r)
+	file = bounded(t, file, r.makeBoundary(t, "small-scripts"))
+	r = r.user(t, "ann", "small-scripts", "readonly", "clusters", "clusters-iam")
 
 	t.Run("mistakes in files and names are told with their place", func(t *testing.T) { badInput(t, r, file) })
 	t.Run("a script that fails fails the stack and is named", func(t *testing.T) { failingScript(t, r, file) })
@@ -70,6 +73,7 @@ func TestSmallCluster(t *testing.T) {
 		{"a machine killed under a job: requeued, node replaced", killedMachine},
 		{"the daemon of the region is killed and comes back", killedDaemon},
 		{"the fleet stops and starts", stopAndStart},
+		{"users look around, and keep the logs", looksAround},
 		{"down and up keep the cluster", downAndUp},
 	}
 	for _, s := range steps {
@@ -86,6 +90,21 @@ func TestSmallCluster(t *testing.T) {
 	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-volumes", "--query", "Volumes[].VolumeId", "--output", "text")); left != "" {
 		t.Errorf("volumes are left after delete-cluster: %s", left)
 	}
+	t.Run("nothing was refused, nor asked for that the policies' tests don't know", func(t *testing.T) { checkRecord(t, recorded, "small-scripts") })
+}
+
+// bounded writes the file of a cluster whose roles have a permissions boundary.
+func bounded(t *testing.T, file, boundary string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), filepath.Base(file))
+	if err := os.WriteFile(out, append(text, "Iam:\n  PermissionsBoundary: "+boundary+"\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func badInput(t *testing.T, r *region, file string) {
@@ -348,7 +367,7 @@ func killedDaemon(t *testing.T, c *cluster) {
 	if out := c.run(t, "pcluster", "sandbox", "status"); out.code == 0 {
 		t.Error("status succeeds without a daemon")
 	}
-	c.must(t, "pcluster", "sandbox", "up")
+	c.must(t, c.up...)
 	if got := c.computeInstances(t); strings.Join(got, " ") != strings.Join(instances, " ") {
 		t.Errorf("compute instances were %v, are %v", instances, got)
 	}
@@ -383,7 +402,7 @@ func stopAndStart(t *testing.T, c *cluster) {
 
 func downAndUp(t *testing.T, c *cluster) {
 	c.must(t, "pcluster", "sandbox", "down")
-	c.must(t, "pcluster", "sandbox", "up")
+	c.must(t, c.up...)
 	eventually(t, 60*time.Second, "head node answers", func() bool { return c.ssh(t, "true").code == 0 })
 	eventually(t, 120*time.Second, "a job runs again", func() bool {
 		out := c.ssh(t, "timeout 60 srun -p work -w work-st-small-1 hostname")

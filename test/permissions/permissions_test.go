@@ -1,16 +1,16 @@
 // Package permissions holds the policies that we publish for users (docs/iam) against
 // what a cluster's life asked permission for in a region.
 //
-// The record in testdata is made from what `pcluster sandbox up --record FILE` wrote
-// while the user of the policies created, used and deleted a cluster:
+// The record in testdata is what a region with machines wrote while a user with the
+// policies created, used and deleted a cluster. The same life, in test/e2e, tells when
+// it is no longer true, and makes it anew:
 //
-//	go test ./test/permissions -record FILE
+//	go test ./test/e2e -run TestSmallCluster -record
 //
-// and docs/aws-calls.md from that record, with -update.
+// docs/aws-calls.md is made from the record, with -update.
 package permissions
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
@@ -18,18 +18,15 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"pcluster/internal/sandbox/iam/policy"
+	"pcluster/test/permissions/record"
 )
 
-var (
-	recorded = flag.String("record", "", "make testdata of this record of a region")
-	update   = flag.Bool("update", false, "write docs/aws-calls.md")
-)
+var update = flag.Bool("update", false, "write docs/aws-calls.md")
 
 const (
 	testdata = "testdata/life.jsonl"
@@ -37,114 +34,16 @@ const (
 )
 
 // A need is one permission that a call asked for.
-type need struct {
-	Caller    string // pcluster, CloudFormation, head node, compute node, clean-up function
-	Operation string // service and operation
-	Request   policy.Request
-}
+type need = record.Need
 
-// callers are who the roles of a cluster belong to, by a part of their names.
-var callers = []struct{ part, name string }{
-	{"CleanupResources", "clean-up function"}, {"RoleHeadNode", "head node"}, {"QueuesStack", "compute node"},
-}
-
-// readRecord reads a region's record: each kind of permission once.
-func readRecord(path string) ([]need, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var out []need
-	seen := map[string]bool{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var call struct {
-			Caller, Service, Operation string
-			Allowed                    bool
-			Requests                   []policy.Request
-		}
-		if err := json.Unmarshal(lines.Bytes(), &call); err != nil {
-			return nil, err
-		}
-		caller := "pcluster"
-		for _, c := range callers {
-			if strings.Contains(call.Caller, c.part) {
-				caller = c.name
-			}
-		}
-		switch {
-		case strings.HasSuffix(call.Caller, ":user/admin"):
-			continue // what the test prepared
-		case !call.Allowed:
-			return nil, fmt.Errorf("%s was refused %s:%s", call.Caller, call.Service, call.Operation)
-		}
-		for _, r := range call.Requests {
-			n := need{caller, call.Service + ":" + call.Operation, r}
-			if r.Context["aws:calledvia"] != nil {
-				n.Caller = "CloudFormation"
-			}
-			if call.Service == "s3" {
-				n.Operation = r.Action
-				if strings.Contains(r.Resource, ":::small-") {
-					continue // the user's own bucket, for which they have a policy of their own
-				}
-			}
-			if k := n.key(); !seen[k] {
-				seen[k] = true
-				out = append(out, n)
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b need) int { return strings.Compare(a.key(), b.key()) })
-	return out, lines.Err()
-}
-
-var ids = regexp.MustCompile(`[/-][0-9a-zA-Z.-]*[0-9][0-9a-zA-Z.-]*`)
-
-// key tells kinds of permissions apart: IDs don't count.
-func (n need) key() string {
-	return strings.Join([]string{n.Caller, n.Operation, n.Request.Action, ids.ReplaceAllString(n.Request.Resource, "-*")}, " ")
-}
-
+// readNeeds returns what the life of a cluster with machines asked for.
 func readNeeds(t *testing.T) []need {
 	t.Helper()
-	data, err := os.ReadFile(testdata)
+	out, err := record.Load(testdata)
 	if err != nil {
 		t.Fatal(err)
-	}
-	var out []need
-	for line := range bytes.Lines(data) {
-		var n need
-		if err := json.Unmarshal(line, &n); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, n)
 	}
 	return out
-}
-
-// TestRecord makes testdata of a new record.
-func TestRecord(t *testing.T) {
-	if *recorded == "" {
-		t.Skip("it is for making testdata: -record FILE")
-	}
-	needs, err := readRecord(*recorded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	for _, n := range needs {
-		line, err := json.Marshal(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out.Write(append(line, '\n'))
-	}
-	if err := os.WriteFile(testdata, out.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestPublishedPoliciesAreManagedPolicies: IAM takes 6,144 characters without blanks.

@@ -425,11 +425,11 @@ func (r *trial) needs(t *testing.T) map[string][]need {
 			continue
 		}
 		for _, q := range p.Requests {
-			n := need{"pcluster", p.Service + ":" + p.Operation, q}
+			n := need{Caller: "pcluster", Operation: p.Service + ":" + p.Operation, Request: q}
 			if q.Context["aws:calledvia"] != nil {
 				n.Caller = "CloudFormation"
 			}
-			if k := who + n.key(); !seen[k] && !strings.Contains(q.Resource, ownBucket) && q.Action != "secretsmanager:GetSecretValue" {
+			if k := who + n.Key(); !seen[k] && !strings.Contains(q.Resource, ownBucket) && q.Action != "secretsmanager:GetSecretValue" {
 				seen[k] = true
 				out[who] = append(out[who], n)
 			}
