@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pcluster/test/permissions/record"
 )
 
 // TestSeedImage runs the Blue Brain document's way to an image, with its file as it
@@ -16,7 +18,8 @@ import (
 // that fail, and what is left when the image is deleted. The operating system is brought
 // up to date from the mirror by which this host has made the machines' image.
 func TestSeedImage(t *testing.T) {
-	r := startRegion(t)
+	recorded := filepath.Join(t.TempDir(), "record.jsonl")
+	r := startRegion(t, "--record", recorded)
 	if err := os.CopyFS(r.work, os.DirFS(filepath.Join(root, "test", "e2e", "testdata", "image"))); err != nil {
 		t.Fatal(err)
 	}
@@ -179,8 +182,8 @@ func TestSeedImage(t *testing.T) {
 		}
 	})
 
-	building := func(id string) (instance string) {
-		r.must(t, "pcluster", "build-image", "--image-configuration", "ami-config.yaml", "--image-id", id)
+	building := func(r *region, id, file string) (instance string) {
+		r.must(t, "pcluster", "build-image", "--image-configuration", file, "--image-id", id)
 		eventually(t, time.Minute, "the build machine of "+id+" runs", func() bool {
 			instance = strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=Build instance for ParallelClusterImage-"+id,
 				"Name=instance-state-name,Values=running", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
@@ -196,7 +199,7 @@ func TestSeedImage(t *testing.T) {
 		return status
 	}
 	t.Run("a build whose machine is lost fails, with the reason", func(t *testing.T) {
-		instance := building("lost")
+		instance := building(r, "lost", "ami-config.yaml")
 		r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", instance)
 		if status := ended("lost"); status != "BUILD_FAILED" {
 			t.Errorf("status %s", status)
@@ -206,10 +209,20 @@ func TestSeedImage(t *testing.T) {
 		}
 		r.must(t, "pcluster", "delete-image", "--image-id", "lost")
 	})
-	t.Run("a build goes on when the daemon was killed", func(t *testing.T) {
-		building("restarted")
+	t.Run("a build goes on when the daemon was killed; its user has the published policies", func(t *testing.T) {
+		const bucket, file = "sboinfrastructureassets", "bounded-config.yaml"
+		config, err := os.ReadFile(filepath.Join(r.work, "ami-config.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounded := strings.Replace(string(config), "  Iam:\n", "  Iam:\n    PermissionsBoundary: "+r.makeBoundary(t, bucket)+"\n", 1)
+		if err := os.WriteFile(filepath.Join(r.work, file), []byte(bounded), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := r.user(t, "ann", bucket, "readonly", "images", "clusters-iam")
+		building(r, "restarted", file)
 		r.must(t, "sh", "-c", "kill -9 $(pcluster sandbox status | sed -n 's/^daemon pid \\([0-9]*\\).*/\\1/p')")
-		r.must(t, "pcluster", "sandbox", "up")
+		r.must(t, r.up...)
 		if status := ended("restarted"); status != "BUILD_COMPLETE" {
 			t.Errorf("status %s: %s", status, field("restarted", "imagebuilderImageStatusReason"))
 		}
@@ -217,6 +230,9 @@ func TestSeedImage(t *testing.T) {
 			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", "restarted").code != 0
 		})
 		r.must(t, "pcluster", "delete-image", "--image-id", "restarted")
+		if _, err := record.Read(recorded, bucket); err != nil {
+			t.Error(err)
+		}
 	})
 
 	r.must(t, "pcluster", "delete-image", "--image-id", id)
