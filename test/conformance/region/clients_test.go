@@ -34,6 +34,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/resourcegroups"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -197,6 +198,8 @@ func newClient(service string, cfg aws.Config) any {
 		return route53.NewFromConfig(cfg)
 	case "s3":
 		return s3.NewFromConfig(cfg, pathStyle)
+	case "resource-groups":
+		return resourcegroups.NewFromConfig(cfg)
 	case "secretsmanager":
 		return secretsmanager.NewFromConfig(cfg)
 	case "sns":
