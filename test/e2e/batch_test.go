@@ -21,7 +21,7 @@ func TestBatchCluster(t *testing.T) {
 	r.must(t, "pcluster", "create-cluster", "-n", "jobs", "-c", file, "--wait")
 	c := r.enter(t, "jobs", filepath.Join(r.home, "keys", "batch-key.pem"), "ec2-user")
 
-	if got := c.head(t, "cat ~/.parallelcluster/awsbatch-cli.cfg"); got != "[main]\ncluster_name = jobs\nregion = us-west-2" {
+	if got := c.head(t, "cat ~/.parallelcluster/awsbatch-cli.cfg"); got != "[main]\ncluster_name = jobs\nregion = us-east-1" {
 		t.Errorf("the commands for jobs are told:\n%s", got)
 	}
 	if got := c.head(t, "systemctl list-units --no-legend 'slurm*' 'munge*' 'clustermgtd*' | wc -l"); got != "0" {
