@@ -330,7 +330,7 @@ func (r *Region) listen(ctx context.Context, srv *servers) error {
 	}{
 		{vpc.EndpointAddr + ":443", endpoint, true},
 		{vpc.EndpointAddr + ":80", endpoint, false},
-		{vpc.MetadataAddr + ":80", imds.New(r.ec2, r.iam), false},
+		{vpc.MetadataAddr + ":80", imds.New(instances{r.ec2, r.scaling}, r.iam), false},
 		{vpc.EndpointAddr + ":2049", r.machines.MountHandler(fileSystems{r}), false},
 	}
 	for _, l := range inside {

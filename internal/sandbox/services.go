@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 
@@ -145,6 +146,22 @@ func (r *Region) openServices(on ground) (err error) {
 		return fmt.Errorf("region's services: %w", err)
 	}
 	return nil
+}
+
+// instances is EC2 for the metadata service, which also tells what Auto Scaling has in
+// mind.
+type instances struct {
+	*ec2.Service
+	scaling *autoscaling.Service
+}
+
+// Metadata returns the metadata of the instance that has the private address.
+func (i instances) Metadata(addr netip.Addr) (ec2.Metadata, bool) {
+	m, ok := i.Service.Metadata(addr)
+	if ok {
+		m.TargetState = i.scaling.TargetState(aws.ToString(m.Instance.InstanceId))
+	}
+	return m, ok
 }
 
 // reachable is the region's network as EC2 sees it.

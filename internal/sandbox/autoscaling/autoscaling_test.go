@@ -241,6 +241,9 @@ func TestHooksHoldInstances(t *testing.T) {
 	}
 	s.complete("i-1", "up", proceed)
 	s.want("i-1 InService")
+	if got := s.TargetState("i-1"); got != "InService" {
+		t.Errorf("the target state is %q", got)
+	}
 
 	// Going, it waits as long as the hook says, whatever happens, and is out of the
 	// balancer at once.
@@ -249,6 +252,12 @@ func TestHooksHoldInstances(t *testing.T) {
 	}
 	s.act()
 	s.want("i-1 Terminating:Wait")
+	if got := s.TargetState("i-1"); got != "Terminated" {
+		t.Errorf("the target state is %q", got)
+	}
+	if got := s.TargetState("i-9"); got != "" {
+		t.Errorf("the target state of an instance in no group is %q", got)
+	}
 	if s.elb["i-1"] || s.ec2.state["i-1"] != "running" {
 		t.Errorf("registered %v, %s", s.elb["i-1"], s.ec2.state["i-1"])
 	}

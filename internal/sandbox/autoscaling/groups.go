@@ -87,6 +87,22 @@ func (s *Service) DescribeAutoScalingInstances(_ context.Context, in *sdk.Descri
 	return &sdk.DescribeAutoScalingInstancesOutput{AutoScalingInstances: rows, NextToken: next}, err
 }
 
+// TargetState returns the state that an instance's group takes it to, or "" if it is in
+// no group. The metadata service tells instances.
+func (s *Service) TargetState(id string) string {
+	for _, g := range s.groups.All() {
+		i := g.member(id)
+		switch {
+		case i < 0:
+		case g.Members[i].leaving():
+			return string(types.LifecycleStateTerminated)
+		default:
+			return string(types.LifecycleStateInService)
+		}
+	}
+	return ""
+}
+
 // UpdateAutoScalingGroup changes settings of a group. A new launch template is for
 // instances launched from now on.
 func (s *Service) UpdateAutoScalingGroup(ctx context.Context, in *sdk.UpdateAutoScalingGroupInput) (*sdk.UpdateAutoScalingGroupOutput, error) {

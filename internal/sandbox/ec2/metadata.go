@@ -20,6 +20,7 @@ type Metadata struct {
 	Interfaces      []MetadataInterface
 	SpotAction      *time.Time                  // when the instance will be taken away; nil if nobody said so
 	Events          []types.InstanceStatusEvent // that are scheduled
+	TargetState     string                      // what its Auto Scaling group makes of it; "" outside of groups
 	TokenKey        []byte                      // signs session tokens; the same for all instances
 }
 

@@ -76,13 +76,14 @@ type Service struct {
 	cfg Config
 	now func() time.Time
 
-	// mu makes a check and the change that depends on it one step, and guards open.
+	// mu makes a check and the change that depends on it one step, and guards the maps.
 	mu        sync.Mutex
 	balancers *store.Table[balancer]
 	groups    *store.Table[targetGroup]
 	listeners *store.Table[listener]
 	open      map[string][]net.Listener // sockets of listeners, by ARN
 	turn      map[string]int            // of targets, by target group
+	well      map[string]time.Time      // targets whose last health check was good, and when
 }
 
 // A balancer is one row; its addresses are those of its network interfaces.
@@ -121,7 +122,7 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Service{id: id, cfg: cfg, now: time.Now, open: map[string][]net.Listener{}, turn: map[string]int{}}
+	s := &Service{id: id, cfg: cfg, now: time.Now, open: map[string][]net.Listener{}, turn: map[string]int{}, well: map[string]time.Time{}}
 	var err error
 	if s.balancers, err = store.NewTable[balancer](db, "elbv2.balancers"); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -290,4 +291,59 @@ func TestRefusals(t *testing.T) {
 	wantCode(t, err, "TargetGroupNotFound")
 	_, err = s.DescribeTags(ctx, &elb.DescribeTagsInput{ResourceArns: []string{"arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/net/x/1"}})
 	wantCode(t, err, "LoadBalancerNotFound")
+}
+
+// Who asks often does not make the balancer knock often.
+func TestHealthChecksKeepTheirInterval(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.8.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	knocks := make(chan struct{}, 100)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+			knocks <- struct{}{}
+		}
+	}()
+	e := &fakeEC2{enis: map[string]string{}, instances: map[string]ec2types.Instance{"i-1": instance("i-1", "127.0.8.9", "running")}}
+	s, err := New(store.Memory(), region.NewIdentity("", ""), Config{EC2: e, Network: loopback{closed: map[string]bool{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	arn, port := "arn:tg", int32(l.Addr().(*net.TCPAddr).Port)
+	g := targetGroup{Desc: types.TargetGroup{TargetGroupArn: &arn, Port: &port, HealthCheckPort: aws.String("traffic-port"), HealthCheckIntervalSeconds: aws.Int32(30)}}
+	target := types.TargetDescription{Id: aws.String("i-1"), Port: &port}
+	own := netip.MustParseAddr("127.0.7.1")
+	look := func(want string) {
+		t.Helper()
+		got := ""
+		if err := s.recent(g, target, own); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("the target is %q, want %q", got, want)
+		}
+	}
+	for range 3 {
+		look("")
+	}
+	<-knocks
+	now = now.Add(29 * time.Second)
+	look("")
+	now = now.Add(time.Second)
+	look("")
+	<-knocks
+	if len(knocks) > 0 {
+		t.Error("it knocks more often than the interval says")
+	}
+	e.instances["i-1"] = instance("i-1", "127.0.8.9", "stopped")
+	look(errNotRunning.Error())
 }

@@ -216,7 +216,7 @@ func (s *Service) health(g targetGroup, t types.TargetDescription, own netip.Add
 	case !used:
 		return state(types.TargetHealthStateEnumUnused, types.TargetHealthReasonEnumNotInUse, "Target group is not configured to receive traffic from the load balancer")
 	}
-	err := s.check(g, t, own)
+	err := s.recent(g, t, own)
 	d := g.Desc
 	patience := time.Duration(aws.ToInt32(d.HealthCheckIntervalSeconds)*aws.ToInt32(d.UnhealthyThresholdCount)) * time.Second
 	switch {
@@ -228,6 +228,30 @@ func (s *Service) health(g targetGroup, t types.TargetDescription, own netip.Add
 		return state(types.TargetHealthStateEnumInitial, types.TargetHealthReasonEnumInitialHealthChecking, "Initial health checks in progress")
 	}
 	return state(types.TargetHealthStateEnumUnhealthy, types.TargetHealthReasonEnumFailedHealthChecks, "Health checks failed")
+}
+
+// recent is check, unless one was well within the group's interval: whoever asks often
+// would look like an attacker to the target's sshd, which then answers nobody.
+func (s *Service) recent(g targetGroup, t types.TargetDescription, own netip.Addr) error {
+	key := fmt.Sprint(*g.Desc.TargetGroupArn, *t.Id, g.checkPort(t))
+	s.mu.Lock()
+	well, known := s.well[key]
+	s.mu.Unlock()
+	if known && s.now().Sub(well) < time.Duration(aws.ToInt32(g.Desc.HealthCheckIntervalSeconds))*time.Second {
+		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		defer cancel()
+		_, err := s.address(ctx, g, t) // that it has gone is known at once
+		return err
+	}
+	err := s.check(g, t, own)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		delete(s.well, key)
+	} else {
+		s.well[key] = s.now()
+	}
+	return err
 }
 
 // check makes one health check.

@@ -224,13 +224,15 @@ func TestNotice(t *testing.T) {
 		NotBefore: aws.Time(time.Date(2025, 11, 3, 10, 0, 0, 0, time.UTC)), NotAfter: aws.Time(time.Date(2025, 11, 3, 11, 0, 0, 0, time.UTC)),
 	}}
 	m.SpotAction = aws.Time(time.Date(2025, 11, 3, 10, 0, 0, 0, time.UTC))
+	m.TargetState = "Terminated"
 	url, _ := serve(t, m)
 	status, got := do(t, "GET", url+"/latest/meta-data/spot/instance-action", tokenHeader, token(t, url))
 	if want := `{"action":"terminate","time":"2025-11-03T10:00:00Z"}`; status != 200 || got != want {
 		t.Errorf("%d %s", status, got)
 	}
 	for path, want := range map[string]string{
-		"events/recommendations/rebalance": `{"noticeTime":"2025-11-03T09:58:00Z"}`,
+		"autoscaling/target-lifecycle-state": "Terminated",
+		"events/recommendations/rebalance":   `{"noticeTime":"2025-11-03T09:58:00Z"}`,
 		"events/maintenance/scheduled": `[{"NotBefore":"3 Nov 2025 10:00:00 GMT","Code":"system-reboot","Description":"scheduled reboot",` +
 			`"EventId":"instance-event-1","NotAfter":"3 Nov 2025 11:00:00 GMT","State":"active"}]`,
 	} {

@@ -150,6 +150,9 @@ func (h *handler) metadata(n *node, m ec2.Metadata) {
 		// A recommendation comes before the notice, or with it.
 		n.set("events/recommendations/rebalance", `{"noticeTime":"`+m.SpotAction.Add(-2*time.Minute).UTC().Format(time.RFC3339)+`"}`)
 	}
+	if m.TargetState != "" {
+		n.set("autoscaling/target-lifecycle-state", m.TargetState)
+	}
 	if i.MetadataOptions.InstanceMetadataTags == types.InstanceMetadataTagsStateEnabled {
 		tags := n.at("tags/instance")
 		for _, t := range i.Tags {

@@ -206,7 +206,18 @@ func scalingGroupType(api AutoScaling) *Type {
 		return nil
 	}
 	t.Delete = func(ctx context.Context, r *Request) error {
-		_, err := api.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String(r.PhysicalID), ForceDelete: aws.Bool(true)})
+		// The group is emptied first, so that its lifecycle hooks have their time.
+		name, zero := aws.String(r.PhysicalID), aws.Int32(0)
+		_, err := api.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: name, MinSize: zero, MaxSize: zero, DesiredCapacity: zero})
+		if err == nil {
+			err = r.Wait(func() (bool, error) {
+				g, found, err := describe(ctx, r)
+				return !found || len(g.Instances) == 0, err
+			})
+		}
+		if err == nil {
+			_, err = api.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: name, ForceDelete: aws.Bool(true)})
+		}
 		if err != nil {
 			if _, found, lookErr := describe(ctx, r); lookErr == nil && !found {
 				return nil
