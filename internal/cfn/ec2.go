@@ -220,6 +220,7 @@ type Ebs struct {
 	Iops                *int   `json:",omitempty"`
 	Throughput          *int   `json:",omitempty"`
 	Encrypted           *bool  `json:",omitempty"`
+	KmsKeyId            string `json:",omitempty"`
 	DeleteOnTermination *bool  `json:",omitempty"`
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,13 +16,15 @@ import (
 	"pcluster/internal/cluster"
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
+	"pcluster/internal/image"
 	"pcluster/internal/stack"
 )
 
 type templateOptions struct {
 	validateOptions
-	Nested string
-	All    bool
+	ImageID string
+	Nested  string
+	All     bool
 }
 
 // onPaper is the account of templates that are made without asking AWS.
@@ -34,9 +37,9 @@ func newTemplateCmd(env *Env, run func(context.Context, *Env, templateOptions) e
 	var o templateOptions
 	cmd := &cobra.Command{
 		Use:   "template",
-		Short: "Print the CloudFormation template of a cluster file",
-		Long: "Print the CloudFormation template that create-cluster would make of a file, as JSON.\n" +
-			"Nothing is created, and nothing is validated beyond the form of the file.\n\n" +
+		Short: "Print the CloudFormation template of a cluster or image file",
+		Long: "Print the CloudFormation template that create-cluster or build-image would make of a\n" +
+			"file, as JSON. Nothing is created, and nothing is validated beyond the form of the file.\n\n" +
 			"A cluster is a stack with others in it: QueuesStack for its queues, or several if they\n" +
 			"are too much for one, and LoginNodesStack if it has login nodes. --nested prints one of\n" +
 			"those, and --all all of them in one object; the cluster's own is Cluster there.\n\n" +
@@ -47,16 +50,18 @@ func newTemplateCmd(env *Env, run func(context.Context, *Env, templateOptions) e
 			"2 a mistake in the arguments, or a file that can't be read\n3 AWS could not be asked"},
 		Example: "  pcluster template -c cluster.yaml --offline\n" +
 			"  pcluster template -c cluster.yaml --offline --nested QueuesStack\n" +
-			"  pcluster template -c cluster.yaml --facts account.yaml --all",
+			"  pcluster template -c cluster.yaml --facts account.yaml --all\n" +
+			"  pcluster template -c image.yaml --offline",
 	}
 	begin(cmd)
 	flags := cmd.Flags()
-	flags.VarP(&fileValue{&o.File, &o.Configuration, config.MaxBytes}, "configuration", "c", "YAML file that describes a cluster")
+	flags.VarP(&fileValue{&o.File, &o.Configuration, config.MaxBytes}, "configuration", "c", "YAML file that describes a cluster or an image")
 	require(cmd, "configuration")
 	flags.VarPF((*switchValue)(&o.Offline), "offline", "", "don't ask AWS; assume what is not known").NoOptDefVal = "true"
 	flags.Var(&fileValue{&o.FactsFile, &o.Facts, maxFacts}, "facts", "YAML or JSON file with what there is in the account, to ask in place of AWS; "+
 		"with --offline, what is not in it is assumed")
 	flags.VarP(&patternValue{option: "cluster-name", pattern: namePattern, target: &o.ClusterName}, "cluster-name", "n", "name of the cluster; by default cluster")
+	flags.VarP(&patternValue{option: "image-id", pattern: namePattern, target: &o.ImageID}, "image-id", "i", "ID of the image; by default image")
 	flags.Var((*textValue)(&o.Nested), "nested", "print the template of this nested stack")
 	flags.VarPF((*switchValue)(&o.All), "all", "", "print all templates in one object").NoOptDefVal = "true"
 	o.common.declare(cmd, true)
@@ -87,10 +92,7 @@ func runTemplate(ctx context.Context, env *Env, o templateOptions) error {
 		fmt.Fprintf(env.Stderr, "ERROR: "+format+"\n", args...)
 		return ExitStatus(statusFound)
 	}
-	if config.IsImageFile(o.Configuration) {
-		return fail("%s describes an image; template prints the templates of clusters", o.File)
-	}
-	c, problems := config.Parse(o.File, o.Configuration)
+	text, problems, err := env.templateOf(ctx, o)
 	if wrong := problems.At(config.Error); len(wrong) > 0 {
 		f := newSourceFile(o.File, o.Configuration, 0)
 		for _, p := range wrong {
@@ -98,7 +100,6 @@ func runTemplate(ctx context.Context, env *Env, o templateOptions) error {
 		}
 		return ExitStatus(statusFound)
 	}
-	templates, err := env.preview(ctx, o, c)
 	if _, wrong := errors.AsType[*usageError](err); wrong {
 		return err
 	}
@@ -108,55 +109,92 @@ func runTemplate(ctx context.Context, env *Env, o templateOptions) error {
 	if err != nil {
 		return fail("%s", cluster.Explain(err))
 	}
-	text, err := chosenTemplate(templates, o)
-	if err != nil {
-		return fail("%s", err)
-	}
 	_, err = env.Stdout.Write(append(text, '\n'))
 	return err
 }
 
-// preview makes the templates with facts from where the options say.
-func (env *Env) preview(ctx context.Context, o templateOptions, c *config.Cluster) (*stack.Templates, error) {
-	source, region, err := env.factsFor(ctx, o.validateOptions, c.Region, c)
-	if err != nil {
-		return nil, err
+// templateOf returns what is to be printed of a file, or its mistakes.
+func (env *Env) templateOf(ctx context.Context, o templateOptions) ([]byte, config.Problems, error) {
+	if config.IsImageFile(o.Configuration) {
+		if o.Nested != "" || o.All || o.ClusterName != "" {
+			return nil, nil, usagef("%s describes an image: --nested, --all and --cluster-name are for clusters", o.File)
+		}
+		f, problems := config.ParseImage(o.File, o.Configuration)
+		if len(problems.At(config.Error)) > 0 {
+			return nil, problems, nil
+		}
+		p := image.Preview{ID: cmp.Or(o.ImageID, "image")}
+		var body []byte
+		err := env.preview(ctx, o, f.Region, nil, func(account, region string, source facts.Source) (err error) {
+			p.Account, p.Region = account, region
+			body, err = p.Template(ctx, f, source)
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		body, err = indented(body)
+		return body, nil, err
 	}
-	p := cluster.Preview{Name: o.ClusterName, Region: region, Account: onPaper}
-	if p.Name == "" {
-		p.Name = "cluster"
+	if o.ImageID != "" {
+		return nil, nil, usagef("%s describes a cluster: --image-id is for images", o.File)
+	}
+	c, problems := config.Parse(o.File, o.Configuration)
+	if len(problems.At(config.Error)) > 0 {
+		return nil, problems, nil
+	}
+	p := cluster.Preview{Name: cmp.Or(o.ClusterName, "cluster")}
+	var made *stack.Templates
+	err := env.preview(ctx, o, c.Region, c, func(account, region string, source facts.Source) (err error) {
+		p.Account, p.Region = account, region
+		made, err = p.Templates(ctx, c, source)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := chosenTemplate(made, o)
+	return text, nil, err
+}
+
+// preview has a template made with account, region and facts from where the options
+// say; own is the region that the file names, c the cluster if it is one's file.
+func (env *Env) preview(ctx context.Context, o templateOptions, own string, c *config.Cluster, synthesize func(account, region string, source facts.Source) error) error {
+	source, region, err := env.factsFor(ctx, o.validateOptions, own, c)
+	if err != nil {
+		return err
 	}
 	if o.Facts == nil && !o.Offline {
 		operator, err := env.operator(ctx, o.common, o.Configuration)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if p.Account, _, err = operator.Owner(ctx); err != nil {
-			return nil, err
+		account, _, err := operator.Owner(ctx)
+		if err != nil {
+			return err
 		}
-		return p.Templates(ctx, c, source)
+		return synthesize(account, region, source)
 	}
-	assumptions := []string{"the account is " + p.Account}
-	if p.Region == "" {
-		p.Region = regionOnPaper
-		assumptions = append(assumptions, "the region is "+p.Region)
+	assumptions := []string{"the account is " + onPaper}
+	if region == "" {
+		region = regionOnPaper
+		assumptions = append(assumptions, "the region is "+region)
 	}
 	var mu sync.Mutex
-	source = facts.Assumed(source, p.Region, func(text string) {
+	source = facts.Assumed(source, region, func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
 		assumptions = append(assumptions, text)
 	})
-	templates, err := p.Templates(ctx, c, source)
-	if err != nil {
-		return nil, err
+	if err := synthesize(onPaper, region, source); err != nil {
+		return err
 	}
 	slices.Sort(assumptions)
 	fmt.Fprintf(env.Stderr, "AWS was not asked; the template assumes that:\n")
 	for _, text := range slices.Compact(assumptions) {
 		fmt.Fprintf(env.Stderr, "  %s\n", text)
 	}
-	return templates, nil
+	return nil
 }
 
 // chosenTemplate returns what the options ask for, indented.
@@ -188,6 +226,11 @@ func chosenTemplate(t *stack.Templates, o templateOptions) ([]byte, error) {
 			return nil, fmt.Errorf("the cluster has no stack %s, but %s", o.Nested, strings.Join(names, " and "))
 		}
 	}
+	return indented(body)
+}
+
+// indented writes JSON for people.
+func indented(body []byte) ([]byte, error) {
 	var out bytes.Buffer
 	err := json.Indent(&out, body, "", "  ")
 	return out.Bytes(), err

@@ -34,6 +34,13 @@ func (o *Operator) UploadPrograms(ctx context.Context, bucket, architecture stri
 	return o.uploadPrograms(ctx, bucket, architecture)
 }
 
+// DefaultBucket returns the name of the bucket that clusters and images of an account
+// and region share, unless their files name another.
+func DefaultBucket(account, region string) string { return bucketName(account, region) }
+
+// Partition returns the partition of AWS that a region is in.
+func Partition(region string) string { return partition(region) }
+
 // ObjectURL returns the https URL of an object.
 func ObjectURL(bucket, region, key string) string { return objectURL(bucket, region, key) }
 

@@ -225,6 +225,13 @@ func Keys() []Key {
 	return out
 }
 
+// ImageKeys returns every key of image files, as [Keys] does.
+func ImageKeys() []Key {
+	var out []Key
+	walkKeys(reflect.TypeFor[ImageFile](), "", "3.0.0", "", nil, func(k Key) { out = append(out, k) })
+	return out
+}
+
 // An override is a below tag with the path that it counts from.
 type override struct {
 	base     string

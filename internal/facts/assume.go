@@ -8,8 +8,9 @@ import (
 )
 
 // Assumed returns a source that answers as src does, and what is plausible where
-// src answers ErrOffline, as far as [Gather] asks. It calls note with each
-// assumption, which may happen from several goroutines at once.
+// src answers ErrOffline, as far as templates need it: what [Gather] asks, and the
+// parents of images. It calls note with each assumption, which may happen from several
+// goroutines at once.
 func Assumed(src Source, region string, note func(text string)) Source {
 	return &assumed{src, region, note}
 }
@@ -37,8 +38,14 @@ func (a *assumed) Subnet(ctx context.Context, id string) (Subnet, error) {
 
 func (a *assumed) Image(ctx context.Context, id string) (Image, error) {
 	got, err := a.Source.Image(ctx, id)
-	i := Image{ID: id, RootDevice: "/dev/xvda"}
-	return orElse(a, got, err, i, "AMI %s has its root volume at %s", id, i.RootDevice)
+	i := Image{ID: id, RootDevice: "/dev/xvda", RootSize: 8}
+	return orElse(a, got, err, i, "AMI %s has its root volume, of %d GiB, at %s", id, i.RootSize, i.RootDevice)
+}
+
+func (a *assumed) BuilderImage(ctx context.Context, arn string) (string, error) {
+	got, err := a.Source.BuilderImage(ctx, arn)
+	const id = "ami-00000000000000000"
+	return orElse(a, got, err, id, "the AMI of image %s is %s", arn, id)
 }
 
 func (a *assumed) OfficialImage(ctx context.Context, q ImageQuery) (Image, error) {

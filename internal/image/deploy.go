@@ -46,21 +46,15 @@ func (o *Operator) deploy(ctx context.Context, r BuildRequest, f *config.ImageFi
 	if err != nil {
 		return err
 	}
-	parent := f.Build.ParentImage
-	if strings.HasPrefix(parent, "arn") {
-		if parent, err = o.Facts.BuilderImage(ctx, parent); err != nil {
-			return cluster.BadRequest("parent image %s: %s", f.Build.ParentImage, cluster.Explain(err))
-		}
-	}
-	ami, err := o.Facts.Image(ctx, parent)
+	ami, err := parentOf(ctx, f, o.Facts)
 	if err != nil {
-		return cluster.BadRequest("parent image %s: %s", f.Build.ParentImage, cluster.Explain(err))
+		return cluster.BadRequest("%s", cluster.Explain(err))
 	}
 	bucket, err := o.Bucket(ctx, account, f.CustomS3Bucket)
 	if err != nil {
 		return err
 	}
-	dir := "parallelcluster/" + config.ToolVersion + "/images/" + strings.ToLower(r.ID[:min(len(r.ID), 46)]) + "-" + o.Random(16)
+	dir := artifactDirectory(r.ID, o.Random(16))
 	defer func() {
 		if err == nil {
 			return

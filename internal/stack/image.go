@@ -204,7 +204,7 @@ func (b *imageBuilder) cleanup() {
 	if vpc != nil {
 		f.VpcConfig = &cfn.FunctionVPC{SecurityGroupIds: ids(vpc.SecurityGroupIds), SubnetIds: ids(vpc.SubnetIds)}
 	}
-	function := b.add("DeleteStackFunction", f, cfn.DependsOn(log))
+	function := b.t.Add("DeleteStackFunction", f, cfn.DependsOn(log)) // which has the role, too
 	b.topic = b.add("BuildNotificationTopic", cfn.Topic{TopicName: b.name(""), Tags: b.tagList()})
 	permission := b.add("DeleteStackFunctionPermission", cfn.FunctionPermission{
 		Action: "lambda:InvokeFunction", FunctionName: function.Att(cfn.Arn), Principal: "sns.amazonaws.com", SourceArn: b.topic.Ref()})
@@ -314,9 +314,10 @@ func (b *imageBuilder) image() {
 	if f.Image.RootVolume.Size != nil {
 		size = *f.Image.RootVolume.Size
 	}
+	root := &cfn.Ebs{VolumeSize: &size, VolumeType: "gp3", Encrypted: &f.Image.RootVolume.Encrypted, KmsKeyId: f.Image.RootVolume.KmsKeyId}
 	recipe := b.add("ImageRecipe", cfn.ImageRecipe{
 		Name: imagePrefix + "-" + b.p.ImageID, Version: b.release, ParentImage: f.Build.ParentImage, Components: b.recipe, Tags: b.tags(),
-		BlockDeviceMappings: []cfn.BlockDevice{{DeviceName: b.p.ParentRootDevice, Ebs: &cfn.Ebs{VolumeSize: &size, VolumeType: "gp3", Encrypted: cfn.Bool(f.Image.RootVolume.Encrypted)}}},
+		BlockDeviceMappings: []cfn.BlockDevice{{DeviceName: b.p.ParentRootDevice, Ebs: root}},
 	})
 	metadata := &cfn.MetadataOptions{HttpTokens: "required"}
 	if f.Build.Imds.ImdsSupport == "v1.0" {

@@ -1,10 +1,14 @@
 package stack
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,6 +50,37 @@ func imageTemplate(t *testing.T, file string) map[string]struct {
 	return out.Resources
 }
 
+// The files are those of testdata/images and the one of the seed, which a whole life of
+// an image is tested with, too.
+func TestImageTemplatesGolden(t *testing.T) { // go test -update rewrites the files
+	list, err := filepath.Glob("testdata/images/*.yaml")
+	if err != nil || len(list) == 0 {
+		t.Fatal("no image files", err)
+	}
+	for _, file := range append(list, "../../test/e2e/testdata/image/seed-config.yaml") {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, problems := config.ParseImage(file, text)
+			if err := problems.Err(); err != nil {
+				t.Fatal(err)
+			}
+			body, err := SynthesizeImage(f, testImage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := SynthesizeImage(f, testImage)
+			if err != nil || !bytes.Equal(body, again) {
+				t.Error("another template the second time", err)
+			}
+			golden(t, "testdata/images/"+name+".template.json", body)
+		})
+	}
+}
+
 const plainImage = "Build: {InstanceType: c5.large, ParentImage: ami-0a0a0a0a"
 
 func TestImageStackHasTheDocumentedResources(t *testing.T) {
@@ -75,10 +110,17 @@ func TestImageStackHasTheDocumentedResources(t *testing.T) {
 func TestCleanupRoleGoesLast(t *testing.T) {
 	const role = "DeleteStackFunctionExecutionRole"
 	for id, r := range imageTemplate(t, plainImage+"}") {
-		if id != role && !slices.Contains(r.DependsOn, role) {
+		arn, _ := r.Properties["Role"].(map[string]any)
+		uses := slices.Equal([]any{role, "Arn"}, asList(arn["Fn::GetAtt"]))
+		if id != role && !uses && !slices.Contains(r.DependsOn, role) {
 			t.Errorf("%s does not depend on the role with which the stack is deleted", id)
 		}
 	}
+}
+
+func asList(v any) []any {
+	list, _ := v.([]any)
+	return list
 }
 
 func TestComponentsRunInTheDocumentedOrder(t *testing.T) {

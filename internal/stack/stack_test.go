@@ -126,7 +126,7 @@ func golden(t *testing.T, file string, body []byte) {
 }
 
 // readable returns a template as people review it: text of several lines as a list
-// of lines, a dashboard as its widgets, and of the 24 names for instance store the
+// of lines, a component's document, which has a file of its own, as its name, a dashboard as its widgets, and of the 24 names for instance store the
 // number alone.
 func readable(v any) any {
 	switch v := v.(type) {
@@ -154,6 +154,9 @@ func readable(v any) any {
 		var board any
 		if strings.HasPrefix(v, `{"widgets"`) && json.Unmarshal([]byte(v), &board) == nil {
 			return board
+		}
+		if name, document, ok := strings.Cut(v, "\n"); ok && strings.Contains(document, "\nschemaVersion:") {
+			return name + " …"
 		}
 		if strings.Contains(v, "\n") {
 			return strings.Split(v, "\n")

@@ -189,6 +189,33 @@ func readBases(dir string, facts account) ([]item, error) {
 	return out, nil
 }
 
+// seedImage is the image file that a whole life of an image is tested with.
+const seedImage = "test/e2e/testdata/image/seed-config.yaml"
+
+// readImages reads image files that are not mutated, and are made into stacks.
+func readImages(dir string, facts account) ([]item, error) {
+	for _, name := range []string{"facts.json", "images/facts.json"} {
+		more, err := readFacts(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			return nil, err
+		}
+		facts = facts.with(more)
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "images", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var out []item
+	for _, p := range append(paths, filepath.FromSlash(seedImage)) {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, item{ID: "images/" + strings.TrimSuffix(filepath.Base(p), ".yaml"), Text: string(text), Kind: "image", facts: facts})
+	}
+	return out, nil
+}
+
 func readFacts(path string) (map[string]any, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

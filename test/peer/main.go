@@ -122,11 +122,15 @@ func collect(o options) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
+	images, err := readImages("test/peer/testdata", facts)
+	if err != nil {
+		return nil, err
+	}
 	generated, err := generate(bases, o.singles, o.pairs)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Concat(cases, examples, bases, generated), func(it item) bool { return !pattern.MatchString(it.ID) }), nil
+	return slices.DeleteFunc(slices.Concat(cases, examples, images, bases, generated), func(it item) bool { return !pattern.MatchString(it.ID) }), nil
 }
 
 // A checker compares a corpus and reports.
@@ -201,8 +205,9 @@ func (c checker) confirm(ctx context.Context, corpus []item, mine map[string]jud
 	return nil
 }
 
-// forStacks chooses files to make stacks of: the examples, the bases, and of the
-// generated ones that the real tool accepts one for each key, until it is enough.
+// forStacks chooses files to make stacks of: the examples, the images, the bases, and
+// of the generated ones for clusters that the real tool accepts one for each key, until
+// it is enough.
 func forStacks(corpus []item, theirs map[string]judgement) []item {
 	const enough = 60
 	var out []item
@@ -211,7 +216,7 @@ func forStacks(corpus []item, theirs map[string]judgement) []item {
 		source, rest, _ := strings.Cut(it.ID, "/")
 		base, mutation, generated := strings.Cut(rest, "/")
 		switch {
-		case it.Kind != "cluster" || theirs[it.ID].Outcome != "accepted" || source == "cases":
+		case theirs[it.ID].Outcome != "accepted" || source == "cases", it.Kind != "cluster" && generated:
 			continue
 		case strings.Contains(it.Text, "ClusterTemplate"):
 			continue // nothing that the real tool would make itself

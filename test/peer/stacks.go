@@ -13,6 +13,7 @@ import (
 
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
+	"pcluster/internal/image"
 	"pcluster/internal/stack"
 )
 
@@ -27,6 +28,9 @@ func synthesize(it item) (synthesis, error) {
 	source, err := it.facts.source()
 	if err != nil {
 		return synthesis{}, err
+	}
+	if it.Kind == "image" {
+		return synthesizeImage(it, source)
 	}
 	c, problems := config.Parse("file.yaml", []byte(it.Text))
 	if err := problems.Err(); err != nil {
@@ -63,6 +67,19 @@ func synthesize(it item) (synthesis, error) {
 		out.Nested[nestedStack.Key] = nested
 	}
 	return out, nil
+}
+
+func synthesizeImage(it item, source facts.Source) (synthesis, error) {
+	f, problems := config.ParseImage("file.yaml", []byte(it.Text))
+	if err := problems.Err(); err != nil {
+		return synthesis{}, err
+	}
+	body, err := image.Preview{ID: "myimage", Region: or(f.Region, "us-east-1"), Account: "111122223333"}.Template(context.Background(), f, source)
+	if err != nil {
+		return synthesis{}, err
+	}
+	var out synthesis
+	return out, json.Unmarshal(body, &out.Root)
 }
 
 // observations are what a user can see of a stack: "subject: property" and its value.
@@ -242,6 +259,8 @@ func (x resource) observe(out observations, all []resource) {
 		delete(x.props, "Handle")
 	case "AWS::Lambda::Function":
 		return
+	case "AWS::ImageBuilder::Component":
+		delete(x.props, "Data") // how a tool gets there
 	case "AWS::ElasticLoadBalancingV2::TargetGroup", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::AutoScaling::AutoScalingGroup":
 		subject = strings.TrimPrefix(x.kind, "AWS::") + " of " + or(tag(list("Tags"), "parallelcluster:login-nodes-pool"), fmt.Sprint(x.props["Name"]))
 	case "AWS::ElasticLoadBalancingV2::Listener":
@@ -249,6 +268,12 @@ func (x resource) observe(out observations, all []resource) {
 	}
 	out.add(subject, "exists", "yes")
 	for key, v := range x.props {
+		if tags, ok := v.(map[string]any); ok && strings.HasSuffix(key, "Tags") {
+			for k, v := range tags {
+				out.add(subject, fmt.Sprint(strings.ToLower(strings.TrimSuffix(key, "s")), " ", k), v)
+			}
+			continue
+		}
 		if key == "Tags" {
 			for _, t := range list("Tags") {
 				if t, ok := t.(map[string]any); ok {
@@ -569,7 +594,7 @@ var accidents = []struct {
 }{
 	{regexp.MustCompile(`parallelcluster-[0-9a-f]{16}-v1-do-not-delete`), "BUCKET"},
 	{regexp.MustCompile(`arn:aws:s3:::mybucket\b`), "arn:aws:s3:::BUCKET"},
-	{regexp.MustCompile(`parallelcluster/3\.1[56]\.\d+/clusters/mycluster-[0-9a-z]{16}`), "ARTIFACTS"},
+	{regexp.MustCompile(`parallelcluster/3\.1[56]\.\d+/(clusters/mycluster|images/myimage)-[0-9a-z]{16}`), "ARTIFACTS"},
 	{regexp.MustCompile(`\b3\.1[56]\.\d+\b`), "VERSION"},
 	{regexp.MustCompile(`\b20\d{10}(\d\d)?\b`), "TIME"},
 }

@@ -21,8 +21,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"pcluster/internal/config"
 )
 
 // release is the cfn-lint that judges.
@@ -116,7 +114,7 @@ func lint(t *testing.T, program, region string, list []string) []finding {
 	return all
 }
 
-// examples returns all cluster files under examples.
+// examples returns all cluster files under examples, and the image file of the seed.
 func examples(t *testing.T) []file {
 	var out []file
 	root := filepath.Join("..", "..", "..", "examples")
@@ -134,23 +132,26 @@ func examples(t *testing.T) []file {
 	if err != nil || len(out) == 0 {
 		t.Fatal("no examples", err)
 	}
-	return out
+	seed, err := os.ReadFile(filepath.Join("..", "..", "e2e", "testdata", "image", "seed-config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, file{"image-of-the-seed", seed})
 }
 
 func TestTemplatesAreCleanToCfnLint(t *testing.T) {
 	program := linter(t)
-	made, _ := corpus(t)
-	files := append(examples(t), made...)
+	files := examples(t)
+	for _, l := range languages {
+		made, _ := l.corpus(t)
+		files = append(files, made...)
+	}
 
 	dir := t.TempDir()
 	written := map[[sha256.Size]byte]bool{}
 	byRegion := map[string][]string{}
 	for _, f := range files {
-		c, _ := config.Parse(f.name, f.text)
-		region := c.Region
-		if region == "" {
-			region = defaultRegion
-		}
+		region := regionOf(f)
 		for id, body := range templates(t, f) {
 			if sum := sha256.Sum256(body); !written[sum] {
 				written[sum] = true

@@ -19,11 +19,12 @@ import (
 	"pcluster/internal/facts"
 	"pcluster/internal/facts/catalog"
 	"pcluster/internal/facts/live"
+	"pcluster/internal/image"
 	"pcluster/internal/stack"
 	"pcluster/internal/validate"
 )
 
-// A file is a cluster file with the name under which its templates are linted.
+// A file is a cluster or image file with the name under which its templates are linted.
 type file struct {
 	name string
 	text []byte
@@ -203,32 +204,43 @@ func account() *facts.Memory {
 	}}
 }
 
-// good parses a file; nil if it or what it says is wrong.
-func good(data []byte) *config.Cluster {
-	c, problems := config.Parse("", data)
-	if len(problems.At(config.Error)) > 0 {
-		return nil
-	}
-	r := validate.Cluster(context.Background(), c, account(), validate.Options{Region: c.Region})
-	all := r.All()
-	if len(all.At(config.Error)) > 0 {
-		return nil
-	}
-	return c
+// A language is that of cluster files, or of image files.
+type language struct {
+	keys  func() []config.Key
+	bases string                 // files that the corpus is made from; their templates are golden, too
+	name  string                 // in front of the names of files
+	good  func(data []byte) bool // says whether the file, and what it says, is right
 }
 
-// bases are the files that the corpus is made from; their templates are golden, too.
-const bases = "../../../internal/stack/testdata/*.yaml"
+var languages = []language{
+	{config.Keys, "../../../internal/stack/testdata/*.yaml", "", func(data []byte) bool {
+		c, problems := config.Parse("", data)
+		if len(problems.At(config.Error)) > 0 {
+			return false
+		}
+		return right(validate.Cluster(context.Background(), c, account(), validate.Options{Region: c.Region}))
+	}},
+	{config.ImageKeys, "../../../internal/stack/testdata/images/*.yaml", "image-", func(data []byte) bool {
+		f, problems := config.ParseImage("", data)
+		if len(problems.At(config.Error)) > 0 {
+			return false
+		}
+		return right(validate.Image(context.Background(), f, account(), validate.Options{Region: f.Region}))
+	}},
+}
+
+func right(r validate.Report) bool {
+	all := r.All()
+	return len(all.At(config.Error)) == 0
+}
 
 // corpus returns files in which every key appears with every value of [valuesOf]
-// that some file can have, made from [bases]. Each has as many values as
+// that some file can have, made from the language's bases. Each has as many values as
 // go together. It reports the pairs that are in none.
-func corpus(t *testing.T) (out []file, missing []pair) {
-	keys := map[string]config.Key{}
+func (l language) corpus(t *testing.T) (out []file, missing []pair) {
 	var wanted []pair
 	values := map[pair]any{}
-	for _, k := range config.Keys() {
-		keys[k.Path] = k
+	for _, k := range l.keys() {
 		wanted = append(wanted, pair{k.Path, ""})
 		for _, v := range valuesOf(k) {
 			p := pair{k.Path, strings.Trim(text(v), `"`)}
@@ -243,7 +255,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 			seen[pair{pl.key, strings.Trim(text(at(tree, pl.steps)), `"`)}] = true
 		}
 	}
-	list, err := filepath.Glob(bases)
+	list, err := filepath.Glob(l.bases)
 	if err != nil || len(list) == 0 {
 		t.Fatal("no files", err)
 	}
@@ -253,7 +265,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if good(data) == nil {
+		if !l.good(data) {
 			t.Fatalf("%s: pcluster validate --offline finds errors", name)
 		}
 		var tree any
@@ -263,7 +275,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 		tree = plain(tree)
 		trees[name] = tree
 		note(tree)
-		out = append(out, file{strings.TrimSuffix(filepath.Base(name), ".yaml"), data})
+		out = append(out, file{l.name + strings.TrimSuffix(filepath.Base(name), ".yaml"), data})
 	}
 	for _, name := range list {
 		base := trees[name]
@@ -278,7 +290,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 						continue
 					}
 					next := with(tree, pl.steps, values[p])
-					if good([]byte(text(next))) == nil {
+					if !l.good([]byte(text(next))) {
 						continue
 					}
 					tree = next
@@ -293,7 +305,7 @@ func corpus(t *testing.T) (out []file, missing []pair) {
 			for _, p := range applied {
 				seen[p] = true
 			}
-			out = append(out, file{fmt.Sprintf("%s-%d", strings.TrimSuffix(filepath.Base(name), ".yaml"), n), []byte(text(tree))})
+			out = append(out, file{fmt.Sprintf("%s%s-%d", l.name, strings.TrimSuffix(filepath.Base(name), ".yaml"), n), []byte(text(tree))})
 		}
 	}
 	for _, p := range wanted {
@@ -316,20 +328,37 @@ func plain(v any) any {
 // templates makes the templates of a file, by the names of their stacks.
 func templates(t *testing.T, f file) map[string][]byte {
 	t.Helper()
+	region := regionOf(f)
+	source := facts.Assumed(account(), region, func(string) {})
+	if config.IsImageFile(f.text) {
+		i, problems := config.ParseImage(f.name, f.text)
+		if err := problems.Err(); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		body, err := image.Preview{ID: "image", Region: region, Account: "123456789012"}.Template(context.Background(), i, source)
+		if err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		return map[string][]byte{"Image": body}
+	}
 	c, problems := config.Parse(f.name, f.text)
 	if err := problems.Err(); err != nil {
 		t.Fatalf("%s: %v", f.name, err)
 	}
-	region := c.Region
-	if region == "" {
-		region = defaultRegion
-	}
-	made, err := cluster.Preview{Name: "cluster", Region: region, Account: "123456789012"}.
-		Templates(context.Background(), c, facts.Assumed(account(), region, func(string) {}))
+	made, err := cluster.Preview{Name: "cluster", Region: region, Account: "123456789012"}.Templates(context.Background(), c, source)
 	if err != nil {
 		t.Fatalf("%s: %v", f.name, err)
 	}
 	return byName(made)
+}
+
+// regionOf is the region that a file is for.
+func regionOf(f file) string {
+	var head struct{ Region string }
+	if err := yaml.Unmarshal(f.text, &head); err == nil && head.Region != "" {
+		return head.Region
+	}
+	return defaultRegion
 }
 
 func byName(made *stack.Templates) map[string][]byte {
@@ -343,7 +372,12 @@ func byName(made *stack.Templates) map[string][]byte {
 // Every key of the language is in the corpus with every kind of value, but for
 // those that are impossible and why.
 func TestCorpusHasTheWholeLanguage(t *testing.T) {
-	files, missing := corpus(t)
+	var files []file
+	var missing []pair
+	for _, l := range languages {
+		made, lacking := l.corpus(t)
+		files, missing = append(files, made...), append(missing, lacking...)
+	}
 	excused := map[*regexp.Regexp]bool{}
 	for _, p := range missing {
 		ok := false
