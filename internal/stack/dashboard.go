@@ -125,7 +125,7 @@ func (b *builder) dashboard(alarms []string) {
 }
 
 func (b *builder) noHealth() bool {
-	return b.batch() || len(b.p.Region) > 6 && b.p.Region[:6] == "us-iso"
+	return b.batch() || isolated(b.p.Region)
 }
 
 // storageGraphs adds a row for each entry of SharedStorage.

@@ -29,7 +29,7 @@ func (b *builder) monitoring() {
 		alarms = b.alarms()
 	}
 	if b.c.Monitoring.Dashboards.CloudWatch.Enabled {
-		if b.logging() && !b.batch() && !strings.HasPrefix(b.p.Region, "us-iso") {
+		if b.logging() && !b.batch() && !isolated(b.p.Region) {
 			b.metricFilters()
 		}
 		b.dashboard(alarms)

@@ -35,6 +35,9 @@ func capital(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// isolated says whether a region is one of those that lack several features.
+func isolated(region string) bool { return strings.HasPrefix(region, "us-iso") }
+
 // stackUUID is the part of the stack's ARN that makes it unique.
 func stackUUID() cfn.Text { return cfn.Select(2, "/", cfn.StackID) }
 

@@ -315,7 +315,9 @@ func (b *queueBuilder) userDataOf(q *config.SlurmQueue, r *config.ComputeResourc
 	if r.Efa.Enabled {
 		n.EnableEFA = "efa"
 	}
-	return b.userData(b.memberScript(&b.inputs, n, q.Networking.Proxy.HttpProxyAddress))
+	member := b.memberScript(&b.inputs, n, q.Networking.Proxy.HttpProxyAddress)
+	member.oneThread = r.DisableSimultaneousMultithreading
+	return b.userData(member)
 }
 
 // memberScript is the user data of nodes other than the head, who have to find it.

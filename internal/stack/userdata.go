@@ -38,6 +38,7 @@ type script struct {
 	proxy     string
 	timeout   int // seconds that the boot may take; 0 if the stack watches the time
 	onFailure string
+	oneThread bool // per core
 }
 
 // What a node does when it can't even start its program. $1 is the reason.
@@ -69,7 +70,11 @@ Content-Type: text/cloud-config; charset="us-ascii"
 package_update: false
 package_upgrade: false
 repo_upgrade: none
-
+`)
+	if s.oneThread {
+		text.WriteString(oneThreadPerCore)
+	}
+	text.WriteString(`
 --==NODE==
 Content-Type: text/x-shellscript; charset="us-ascii"
 
@@ -103,6 +108,13 @@ export PATH=/usr/local/sbin:/usr/local/bin:/sbin:/bin:/usr/sbin:/usr/bin:/opt/aw
 	}
 	return cfn.Base64(substitute(text.String(), s.values))
 }
+
+// oneThreadPerCore turns the other threads off, at every boot. The kernel can do it on
+// all kinds of instances; CPU options of EC2 are not for bare metal, and differ between
+// the types that a compute resource may have.
+const oneThreadPerCore = `bootcmd:
+- [sh, -c, "echo off > /sys/devices/system/cpu/smt/control || echo this machine does not let threads be turned off"]
+`
 
 // indentedJSON writes JSON that people can read, without escapes for HTML.
 func indentedJSON(v any) (string, error) {

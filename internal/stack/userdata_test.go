@@ -6,6 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"pcluster/internal/config"
+	"pcluster/internal/facts"
 )
 
 // shellPart returns the script of multipart user data.
@@ -41,6 +46,56 @@ func TestUserDataIsValidShell(t *testing.T) {
 			cmd.Stdin = strings.NewReader(script)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%s: %s: %v\n%s", file, id, err, out)
+			}
+		}
+	}
+}
+
+// Threads are turned off by what cloud-init runs at every boot, and only where the file
+// asks for it.
+func TestOneThreadPerCore(t *testing.T) {
+	c := parse(t, "testdata/other-forms.yaml") // all but the login nodes
+	out, err := Synthesize(c, account(t, c), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, body := range bodies(out) {
+		for id, text := range userDataOf(t, read(t, body)) {
+			_, text, _ = strings.Cut(text, "Content-Type: text/cloud-config; charset=\"us-ascii\"\n\n")
+			text, _, _ = strings.Cut(text, "\n--==NODE==")
+			var cloud struct{ Bootcmd [][]string }
+			if err := yaml.Unmarshal([]byte(text), &cloud); err != nil {
+				t.Fatalf("%s: %v\n%s", id, err, text)
+			}
+			want := !strings.HasPrefix(id, "LoginNode")
+			got := len(cloud.Bootcmd) == 1 && len(cloud.Bootcmd[0]) == 3 && strings.Contains(cloud.Bootcmd[0][2], "/sys/devices/system/cpu/smt/control")
+			if got != want {
+				t.Errorf("%s: threads are turned off: %v, want %v\n%s", id, got, want, text)
+			}
+			seen++
+		}
+	}
+	if seen != 3 {
+		t.Errorf("%d kinds of nodes, want head, compute and login nodes", seen)
+	}
+}
+
+func TestRootVolumesOfIsolatedRegions(t *testing.T) {
+	for region, want := range map[string]int{"us-east-2": 0, "us-iso-east-1": 40, "us-isob-east-1": 40} {
+		b := &builder{p: Params{Region: region}, f: &facts.Snapshot{}}
+		for _, size := range []int{0, 100} {
+			var root config.RootVolume
+			if size > 0 {
+				root.Size = &size
+			}
+			disks := b.disks("ami-0123456789abcdef0", root, true)
+			got := 0
+			if n := disks[len(disks)-1].Ebs.VolumeSize; n != nil {
+				got = *n
+			}
+			if expected := max(want, size); got != expected {
+				t.Errorf("%s: a root volume of %d GiB in the file has %d in the template", region, size, got)
 			}
 		}
 	}
