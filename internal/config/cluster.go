@@ -284,6 +284,9 @@ type DirectoryService struct {
 	AdditionalSssdConfigs   Settings `update:"COMPUTE_AND_LOGIN_NODES_STOP" doc:"Further settings of SSSD."`
 }
 
+// HomeLocal is the value of DefaultUserHome with which each node has its own.
+const HomeLocal = "Local"
+
 // DeploymentSettings say how the cluster is deployed.
 type DeploymentSettings struct {
 	LambdaFunctionsVpcConfig        *VpcConfig `update:"UNSUPPORTED" doc:"Runs the cluster's functions in a VPC."`

@@ -40,7 +40,9 @@ func (n *node) computeSteps() []steps.Step {
 		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedDir) }},
 		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, slurm.Prefix) }},
 		{Name: "config", After: []string{"mount shared"}, Always: true, Do: n.readConfig},
-		{Name: "mount home", After: []string{"config"}, Always: true, Do: n.mountHome},
+		{Name: "local home", After: []string{"config", "users"}, Do: n.localHome},
+		{Name: "mount home", After: []string{"local home"}, Always: true, Do: n.mountHome},
+		{Name: "default user", After: []string{"local home"}, Do: func(ctx context.Context) error { return n.defaultUser(ctx, sharedKeys) }},
 		{Name: "munge", After: []string{"users", "mount shared"}, Do: func(ctx context.Context) error { return n.copyMungeKey(ctx, sharedMungeKey) }},
 		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs"}, Do: func(ctx context.Context) error {
 			return n.queueAction(ctx, actions.OnNodeStart)
@@ -50,7 +52,7 @@ func (n *node) computeSteps() []steps.Step {
 			q, _ := n.queue()
 			return n.ephemeral(ctx, q.ComputeSettings.LocalStorage.EphemeralVolume.MountDir)
 		}},
-		{Name: "OnNodeConfigured", After: []string{"storage", "ephemeral storage", "munge", "mount slurm"}, Do: func(ctx context.Context) error {
+		{Name: "OnNodeConfigured", After: []string{"storage", "ephemeral storage", "munge", "mount slurm", "default user"}, Do: func(ctx context.Context) error {
 			return n.queueAction(ctx, actions.OnNodeConfigured)
 		}},
 		{Name: "slurmd", After: []string{"OnNodeConfigured", "units"}, Do: func(ctx context.Context) error {
@@ -116,6 +118,25 @@ func (n *node) queueAction(ctx context.Context, event actions.Event) error {
 		action = q.CustomActions.OnNodeConfigured
 	}
 	return n.actions(ctx, event, action)
+}
+
+// localHome moves the default user's home off /home, if the file wants that.
+func (n *node) localHome(ctx context.Context) error {
+	if n.config.DeploymentSettings.DefaultUserHome != config.HomeLocal {
+		return nil
+	}
+	return n.moveHome(ctx, n.spec.ClusterUser)
+}
+
+// defaultUser gives the default user what the file says, on a node that is not the head.
+func (n *node) defaultUser(ctx context.Context, keys string) error {
+	if err := n.restrictSudo(n.spec.ClusterUser, n.config.DeploymentSettings.DisableSudoAccessForDefaultUser); err != nil {
+		return err
+	}
+	if n.config.DeploymentSettings.DefaultUserHome != config.HomeLocal {
+		return nil
+	}
+	return n.takeKeys(ctx, n.spec.ClusterUser, keys)
 }
 
 // mountHome mounts /home: a shared storage of its own, else the head node's.

@@ -50,6 +50,7 @@ func (n *node) headSteps() []steps.Step {
 			}
 			return n.hosts(n.self, n.self.Short(), n.self.domain())
 		}},
+		{Name: "local home", After: []string{"users"}, Do: n.localHome},
 		{Name: "files", After: []string{"users"}, Do: n.writeConfig},
 	}
 
@@ -70,6 +71,7 @@ func (n *node) headSteps() []steps.Step {
 		after := []string{find}
 		if storage.Absolute(s.MountDir) == "/home" {
 			homes = append(homes, mount)
+			after = append(after, "local home")
 		} else {
 			others = append(others, mount)
 			after = append(after, "OnNodeStart")
@@ -82,7 +84,7 @@ func (n *node) headSteps() []steps.Step {
 		}})
 	}
 	list = append(list,
-		steps.Step{Name: "OnNodeStart", After: append([]string{"files", "names", "users", "logs"}, homes...), Do: func(ctx context.Context) error {
+		steps.Step{Name: "OnNodeStart", After: append([]string{"files", "names", "users", "logs", "local home"}, homes...), Do: func(ctx context.Context) error {
 			return n.actions(ctx, actions.OnNodeStart, c.HeadNode.CustomActions.OnNodeStart)
 		}},
 		steps.Step{Name: "ephemeral storage", Always: true, After: []string{"OnNodeStart"}, Do: func(ctx context.Context) error {
@@ -94,8 +96,17 @@ func (n *node) headSteps() []steps.Step {
 		steps.Step{Name: "exports", After: []string{"storage"}, Do: func(ctx context.Context) error {
 			return n.export(ctx, n.exported(), n.self.VPCBlocks)
 		}},
-		steps.Step{Name: "default user", After: append([]string{"users"}, homes...), Do: func(ctx context.Context) error {
-			return n.linkNodes(ctx, n.spec.ClusterUser)
+		steps.Step{Name: "default user", After: append([]string{"users", "local home"}, homes...), Do: func(ctx context.Context) error {
+			if err := n.linkNodes(ctx, n.spec.ClusterUser); err != nil {
+				return err
+			}
+			if err := n.restrictSudo(n.spec.ClusterUser, c.DeploymentSettings.DisableSudoAccessForDefaultUser); err != nil {
+				return err
+			}
+			if c.DeploymentSettings.DefaultUserHome != config.HomeLocal {
+				return nil
+			}
+			return n.shareKeys(n.spec.ClusterUser)
 		}},
 	)
 	if n.batch() {
@@ -114,6 +125,9 @@ func (n *node) controllerSteps() []steps.Step {
 		}},
 		{Name: "fleet programs", After: []string{"users"}, Do: func(context.Context) error { return n.prepareFleet() }},
 		{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
+	}
+	if c.LoginNodes != nil {
+		list = append(list, steps.Step{Name: "host keys of login nodes", Do: n.makeHostKeys})
 	}
 	controller := []string{"slurm configuration", "fleet programs", "munge", "units", "names", "metadata access", "OnNodeStart"}
 	if c.Scheduling.SlurmSettings.Database != nil {

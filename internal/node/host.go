@@ -93,6 +93,15 @@ func (h *Host) write(p string, mode fs.FileMode, who owner, content []byte) erro
 	return nil
 }
 
+// remove deletes a file that need not be there.
+func (h *Host) remove(p string) error {
+	err := os.Remove(h.path(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // writeOnce writes a file unless there is one: users may have changed it since.
 func (h *Host) writeOnce(p string, mode fs.FileMode, who owner, content []byte) error {
 	if h.exists(p) {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"pcluster/internal/config"
 	"pcluster/internal/node/actions"
@@ -15,8 +16,9 @@ import (
 func (n *node) loginSteps() []steps.Step {
 	return []steps.Step{
 		{Name: "units", Do: func(ctx context.Context) error {
-			return n.installUnits(ctx, append(everywhereUnits(), interactiveUnits()...))
+			return n.installUnits(ctx, slices.Concat(everywhereUnits(), interactiveUnits(), loginUnits()))
 		}},
+		{Name: "parting", After: []string{"units"}, Do: func(ctx context.Context) error { return n.start(ctx, unitParting) }},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
 		{Name: "users", Do: n.ensureUsers},
 		{Name: "metadata access", After: []string{"users"}, Do: func(ctx context.Context) error {
@@ -35,7 +37,12 @@ func (n *node) loginSteps() []steps.Step {
 		{Name: "mount shared for login nodes", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedLoginDir) }},
 		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, slurm.Prefix) }},
 		{Name: "config", After: []string{"mount shared"}, Always: true, Do: n.readConfig},
-		{Name: "mount home", After: []string{"config"}, Always: true, Do: n.mountHome},
+		{Name: "local home", After: []string{"config", "users"}, Do: n.localHome},
+		{Name: "mount home", After: []string{"local home"}, Always: true, Do: n.mountHome},
+		{Name: "default user", After: []string{"local home", "mount shared for login nodes"}, Do: func(ctx context.Context) error {
+			return n.defaultUser(ctx, sharedLoginKeys)
+		}},
+		{Name: "host keys", After: []string{"mount shared for login nodes"}, Do: n.takeHostKeys},
 		{Name: "munge", After: []string{"users", "mount shared for login nodes"}, Do: func(ctx context.Context) error { return n.copyMungeKey(ctx, loginMungeKey) }},
 		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs"}, Do: func(ctx context.Context) error {
 			p, err := n.pool()
@@ -45,14 +52,14 @@ func (n *node) loginSteps() []steps.Step {
 			return n.actions(ctx, actions.OnNodeStart, p.CustomActions.OnNodeStart)
 		}},
 		{Name: "storage", After: []string{"OnNodeStart"}, Always: true, Do: n.mountStorage},
-		{Name: "OnNodeConfigured", After: []string{"storage", "munge", "mount slurm"}, Do: func(ctx context.Context) error {
+		{Name: "OnNodeConfigured", After: []string{"storage", "munge", "mount slurm", "default user"}, Do: func(ctx context.Context) error {
 			p, err := n.pool()
 			if err != nil {
 				return err
 			}
 			return n.actions(ctx, actions.OnNodeConfigured, p.CustomActions.OnNodeConfigured)
 		}},
-		{Name: "record", After: []string{"OnNodeConfigured", "metadata access"}, Do: func(ctx context.Context) error {
+		{Name: "record", After: []string{"OnNodeConfigured", "host keys", "metadata access"}, Do: func(ctx context.Context) error {
 			return recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID)
 		}},
 		{Name: "in service", After: []string{"record"}, Do: func(ctx context.Context) error {

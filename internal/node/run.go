@@ -22,6 +22,7 @@ const usage = `usage: pcluster-node COMMAND
   fleet                     keep the cluster's compute fleet (head node)
   fleet-status [--status S] print the fleet's status, or request another
   computemgtd               tell the head node how this one is (compute nodes)
+  loginmgtd                 let users go before the node does (login nodes)
   logs                      ship this node's logs to CloudWatch
   why job ID, why node NAME what keeps a job or a node (head node)
   imds-access OPTION        say who reaches the instance metadata service (head and login nodes)
@@ -71,6 +72,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(fleetStatus(ctx, h, stdout, rest), stderr)
 	case "computemgtd":
 		return status(runWatch(ctx, h), stderr)
+	case "loginmgtd":
+		return status(runParting(ctx, h), stderr)
 	case "why":
 		return status(explain(ctx, h, &slurm.Client{Run: slurm.Exec}, stdout, rest), stderr)
 	case "logs":

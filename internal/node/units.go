@@ -17,6 +17,7 @@ const (
 	unitBoot      = "pcluster-boot.service"
 	unitLogs      = "pcluster-logs.service"
 	unitWatch     = "computemgtd.service"
+	unitParting   = "loginmgtd.service"
 	unitFleet     = "clustermgtd.service"
 	unitSlurmctld = "slurmctld.service"
 	unitSlurmd    = "slurmd.service"
@@ -110,6 +111,21 @@ func computeUnits() []unit {
 		name: unitWatch, description: "Tell the head node how this compute node is", after: "network-online.target",
 		command: Program + " computemgtd", options: []string{"Restart=always", "RestartSec=2"},
 	}}
+}
+
+func loginUnits() []unit {
+	return []unit{{
+		name: unitParting, description: "Let users go before this login node does", after: "network-online.target remote-fs.target",
+		command: Program + " loginmgtd", options: []string{"Restart=on-failure", "RestartSec=5"},
+	}}
+}
+
+// sshUnit is the name of the SSH server's service, which distributions disagree on.
+func (h *Host) sshUnit() string {
+	if h.hasUnit("ssh.service") {
+		return "ssh.service"
+	}
+	return "sshd.service"
 }
 
 // installUnits writes units, to be started at every boot from now on. systemd reads

@@ -166,10 +166,22 @@ func check(t failer, c *config.Cluster, out *Templates) {
 	}
 	deps := dependencies(root)
 
+	// What is in use goes after who uses it. Volumes can't go before, and login nodes
+	// live on for a while.
+	for id, r := range root.Resources {
+		if r.Type == "AWS::EC2::Volume" && !closure(deps, "HeadNode")[id] {
+			t.Errorf("volume %s may go while the head node has it", id)
+		}
+		if _, login := root.Resources["LoginNodesStack"]; login && slices.Contains([]string{"AWS::FSx::FileSystem", "AWS::EFS::FileSystem", "AWS::EFS::MountTarget"}, r.Type) &&
+			!closure(deps, "LoginNodesStack")[id] {
+			t.Errorf("file system %s may go while people are on login nodes", id)
+		}
+	}
+
 	// The head node launches without waiting for what it could do without.
 	for id := range closure(deps, "HeadNode") {
 		switch kind := root.Resources[id].Type; kind {
-		case "AWS::FSx::FileSystem", "AWS::EFS::FileSystem", "AWS::EFS::MountTarget", "AWS::EC2::Volume", "AWS::CloudFormation::Stack",
+		case "AWS::FSx::FileSystem", "AWS::EFS::FileSystem", "AWS::EFS::MountTarget", "AWS::CloudFormation::Stack",
 			"AWS::CloudFormation::CustomResource", "AWS::Lambda::Function", "AWS::FSx::DataRepositoryAssociation":
 			t.Errorf("the head node waits for %s, a %s", id, kind)
 		}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"pcluster/internal/cfn"
@@ -36,10 +37,14 @@ func (b *builder) headNode() {
 		UserData: b.headUserData(handle),
 	}
 	template := b.t.Add("HeadNodeLaunchTemplate", cfn.LaunchTemplate{LaunchTemplateData: data, TagSpecifications: b.ofTemplate()})
+	before := slices.Clone(b.headPolicies)
+	for _, st := range b.storage {
+		before = append(before, st.volumes...) // which can't be deleted while the node has them
+	}
 	b.head = b.t.Add("HeadNode", cfn.Instance{
 		LaunchTemplate: cfn.LaunchTemplateVersion{LaunchTemplateId: template.Ref(), Version: template.Att(cfn.LatestVersionNumber)},
 		Tags:           b.instanceTags(tags, headNode, kind.Architecture(), "NONE"),
-	}, cfn.DependsOn(b.headPolicies...))
+	}, cfn.DependsOn(before...))
 
 	b.t.Add("HeadNodeWaitCondition"+b.p.Timestamp, cfn.WaitCondition{
 		Count: 1, Handle: handle.Ref(), Timeout: strconv.Itoa(b.c.DevSettings.Timeouts.HeadNodeBootstrapTimeout),
@@ -83,6 +88,10 @@ func cardDevice(card facts.NetworkCard) int {
 	return 1
 }
 
+// isolatedRootSize is the size in GiB of root volumes in isolated regions, whose AMIs
+// are smaller. Elsewhere it is the AMI's.
+const isolatedRootSize = 40
+
 // disks are the names under which instance store may show up, and the root volume.
 func (b *builder) disks(ami string, root config.RootVolume, deleteOnTermination bool) []cfn.BlockDevice {
 	var out []cfn.BlockDevice
@@ -93,8 +102,12 @@ func (b *builder) disks(ami string, root config.RootVolume, deleteOnTermination 
 	if device == "" {
 		device = "/dev/xvda"
 	}
+	size := root.Size
+	if size == nil && isolated(b.p.Region) {
+		size = cfn.Int(isolatedRootSize)
+	}
 	disk := &cfn.Ebs{
-		VolumeSize: root.Size, VolumeType: root.VolumeType, Iops: root.Iops, Encrypted: &root.Encrypted, DeleteOnTermination: &deleteOnTermination,
+		VolumeSize: size, VolumeType: root.VolumeType, Iops: root.Iops, Encrypted: &root.Encrypted, DeleteOnTermination: &deleteOnTermination,
 	}
 	if root.VolumeType == "gp3" {
 		disk.Throughput = root.Throughput
@@ -147,5 +160,6 @@ func (b *builder) headUserData(handle cfn.Handle) cfn.Text {
 	n.Storage = b.managedStorage()
 	return b.userData(script{
 		node: n, values: values, proxy: b.c.HeadNode.Networking.Proxy.HttpProxyAddress, onFailure: signalFailure,
+		oneThread: b.c.HeadNode.DisableSimultaneousMultithreading,
 	})
 }

@@ -18,6 +18,10 @@ type poolBuilder struct {
 	inputs inputs
 }
 
+// loginNeeds notes what login nodes come after and go before: until their users are
+// gone, file systems and the way to them have to be there.
+func (b *builder) loginNeeds(more ...cfn.Handle) { b.beforeLogin = append(b.beforeLogin, more...) }
+
 // loginNodes adds the nested stack with permissions, launch template, load
 // balancer and Auto Scaling group of each pool. It comes after the head node, and
 // goes before the fleet is ended, so that no group replaces what that ends.
@@ -30,7 +34,7 @@ func (b *builder) loginNodes() {
 	for i := range b.c.LoginNodes.Pools {
 		l.pool(&b.c.LoginNodes.Pools[i])
 	}
-	b.nest("LoginNodesStack", l.t, l.inputs.values, cfn.DependsOn(b.head, b.fleetEnd))
+	b.nest("LoginNodesStack", l.t, l.inputs.values, cfn.DependsOn(append(b.beforeLogin, b.head, b.fleetEnd)...))
 }
 
 // Names that nodes and commands find a pool by.
@@ -48,7 +52,7 @@ func targetGroupName(cluster, pool string) string {
 func (b *poolBuilder) pool(p *config.LoginPool) {
 	suffix := hash16(p.Name)
 	tags := cfn.Tags{{Key: config.ToolTagPrefix + "login-nodes-pool", Value: p.Name}}
-	profile := b.permissions(p)
+	profile, policies := b.permissions(p)
 	template := b.t.Add("LoginNodeLaunchTemplate"+suffix, b.launchTemplate(p, profile))
 
 	target := b.t.Add("TargetGroup"+suffix, cfn.TargetGroup{
@@ -81,14 +85,14 @@ func (b *poolBuilder) pool(p *config.LoginPool) {
 			hook("Terminating", "autoscaling:EC2_INSTANCE_TERMINATING", p.GracetimePeriod*60),
 		},
 		Tags: []cfn.GroupTag{{Key: tags[0].Key, Value: p.Name}},
-	}, cfn.DependsOn(listener))
+	}, cfn.DependsOn(append(policies, listener)...)) // nodes need their permissions to the end
 }
 
 // permissions adds role, policy and profile of a pool, as far as the file does not
-// bring them, and returns the profile's name.
-func (b *poolBuilder) permissions(p *config.LoginPool) cfn.Text {
+// bring them, and returns the profile's name and the policy.
+func (b *poolBuilder) permissions(p *config.LoginPool) (profile cfn.Text, policies []cfn.Handle) {
 	if p.Iam.InstanceProfile != "" {
-		return lastPart(p.Iam.InstanceProfile)
+		return lastPart(p.Iam.InstanceProfile), nil
 	}
 	suffix := hash16(p.Name)
 	role := cfn.Text(lastPart(p.Iam.InstanceRole))
@@ -105,11 +109,13 @@ func (b *poolBuilder) permissions(p *config.LoginPool) cfn.Text {
 			statements = append(statements, allow([]string{"s3:GetObject"}, "arn:"+b.p.Partition+":s3:::dcv-license."+b.p.Region+"/*"))
 		}
 		statements = append(statements, b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })...)
-		b.policiesOf("login pool "+p.Name, b.t, role)("ParallelClusterPolicies"+suffix, "parallelcluster", statements)
+		add := b.policiesOf("login pool "+p.Name, b.t, role)
+		policies = append(policies, add("ParallelClusterPolicies"+suffix, "parallelcluster", statements))
 	}
-	return b.t.Add("InstanceProfile"+suffix, cfn.InstanceProfile{
+	profile = b.t.Add("InstanceProfile"+suffix, cfn.InstanceProfile{
 		InstanceProfileName: b.iamName("InstanceProfile"+suffix, "AWS::IAM::InstanceProfile"), Path: b.nodePath(), Roles: []cfn.Text{role},
 	}).Ref()
+	return profile, policies
 }
 
 // groupsOf returns the security groups of a pool's nodes.
@@ -125,7 +131,7 @@ func (b *poolBuilder) groupsOf(p *config.LoginPool) groups {
 // balancerGroups returns the security groups of a pool's load balancer: the pool's
 // own, or a managed one that people come in by and that the nodes admit.
 func (b *poolBuilder) balancerGroups(p *config.LoginPool) groups {
-	if strings.HasPrefix(b.p.Region, "us-iso") {
+	if isolated(b.p.Region) {
 		return nil // load balancers have none there
 	}
 	managed, ok := b.builder.loginGroups[p.Name]
@@ -152,7 +158,8 @@ func (b *poolBuilder) launchTemplate(p *config.LoginPool, profile cfn.Text) cfn.
 	tags := b.nodeTags(loginNode, func(s *tagSet) { s.set(config.ToolTagPrefix+"login-nodes-pool-name", p.Name) })
 	n := b.common(spec.Login)
 	n.Pool = p.Name
-	n.ScalingGroup, n.LaunchingHook = groupName(b.p.ClusterName, p.Name), hookName(b.p.ClusterName, p.Name, "Launching")
+	n.ScalingGroup = groupName(b.p.ClusterName, p.Name)
+	n.LaunchingHook, n.TerminatingHook = hookName(b.p.ClusterName, p.Name, "Launching"), hookName(b.p.ClusterName, p.Name, "Terminating")
 	return cfn.LaunchTemplate{
 		LaunchTemplateName: b.p.ClusterName + "-" + p.Name,
 		TagSpecifications:  b.ofTemplate(),

@@ -67,7 +67,7 @@ func (b *builder) securityGroups() {
 
 	if b.headGroup != nil {
 		b.admit(*b.headGroup, "Compute", b.computeGroups(), everything)
-		b.admit(*b.headGroup, "Login", b.loginNodeGroups(), slurmctldPorts, nfsPort)
+		b.loginNeeds(b.admit(*b.headGroup, "Login", b.loginNodeGroups(), slurmctldPorts, nfsPort)...)
 	}
 	if b.computeGroup != nil {
 		own := groups{b.computeGroup.Att(cfn.GroupID)}
@@ -82,8 +82,8 @@ func (b *builder) securityGroups() {
 	}
 	for _, p := range b.pools() {
 		if g, ok := b.loginGroups[p.Name]; ok {
-			b.admit(g, "Head", b.headGroups(), everything)
-			b.admit(g, "Compute", b.computeGroups(), everything)
+			b.loginNeeds(b.admit(g, "Head", b.headGroups(), everything)...)
+			b.loginNeeds(b.admit(g, "Compute", b.computeGroups(), everything)...)
 		}
 	}
 }

@@ -8,7 +8,7 @@
 // that users' policies and scripts rely on, so they don't change lightly.
 //
 // What waits for what is kept short. The head node launches as soon as its
-// network interface, its permissions and the tables exist: it mounts file systems
+// network interface, its permissions, volumes and the tables exist: it mounts file systems
 // when they are ready, and launches compute nodes when their templates are. The
 // fleet goes first when the stack is deleted: see cleanup.go.
 package stack
@@ -135,6 +135,7 @@ type builder struct {
 	headGroup    *cfn.Handle // managed security groups, if any
 	computeGroup *cfn.Handle
 	loginGroups  map[string]cfn.Handle // by pool
+	beforeLogin  []cfn.Handle          // what login nodes use until their users are gone
 	admitted     map[admission]bool
 	eni          cfn.Handle
 	storage      []storageResource

@@ -20,10 +20,12 @@ type storageResource struct {
 	ids     []cfn.Text // of file systems or volumes
 	managed []string   // logical IDs, if the stack makes it
 	handle  cfn.Handle // of a managed file system
+	volumes []cfn.Handle
 }
 
-// sharedStorage adds what SharedStorage asks to make. Nothing else waits for it:
-// the head node looks file systems up by their logical IDs when they are ready.
+// sharedStorage adds what SharedStorage asks to make. The head node waits for volumes,
+// which are there in seconds, but not for file systems: it looks them up by their
+// logical IDs when they are ready.
 func (b *builder) sharedStorage() {
 	if b.c.HeadNode.SharedStorageType == config.Efs {
 		b.storage = append(b.storage, b.efs(internalStorage, &config.EfsSettings{
@@ -68,6 +70,7 @@ func (b *builder) ebs(s *config.SharedStorage) storageResource {
 		h := b.t.Add(id, volume, cfn.OnDelete(e.DeletionPolicy))
 		out.ids = append(out.ids, h.Ref())
 		out.managed = append(out.managed, id)
+		out.volumes = append(out.volumes, h)
 	}
 	if e.Raid == nil {
 		add("EBS" + hash16(s.Name))
@@ -91,7 +94,8 @@ func optional(s string) cfn.Text {
 // efs adds a file system with a mount target in each availability zone with nodes.
 func (b *builder) efs(name string, e *config.EfsSettings) storageResource {
 	id := "EFS" + hash16(name)
-	group, _ := b.storageGroup(id, e.DeletionPolicy, nfsPort)
+	group, rules := b.storageGroup(id, e.DeletionPolicy, nfsPort)
+	b.loginNeeds(rules...)
 	fs := b.t.Add(id, cfn.EFSFileSystem{
 		Encrypted: e.Encrypted, KmsKeyId: optional(e.KmsKeyId), PerformanceMode: e.PerformanceMode, ThroughputMode: e.ThroughputMode,
 		ProvisionedThroughputInMibps: e.ProvisionedThroughput, FileSystemTags: named(name),
@@ -103,9 +107,9 @@ func (b *builder) efs(name string, e *config.EfsSettings) storageResource {
 			continue
 		}
 		seen[az] = true
-		b.t.Add(id+"MT"+plain(az), cfn.MountTarget{
+		b.loginNeeds(b.t.Add(id+"MT"+plain(az), cfn.MountTarget{
 			FileSystemId: fs.Ref(), SubnetId: subnet, SecurityGroups: []cfn.Text{group.Att(cfn.GroupID)},
-		}, cfn.OnDelete(e.DeletionPolicy))
+		}, cfn.OnDelete(e.DeletionPolicy)))
 	}
 	return storageResource{name: name, output: "EFSIds", ids: []cfn.Text{fs.Ref()}, managed: []string{id}, handle: fs}
 }
@@ -148,6 +152,7 @@ func (b *builder) lustre(s *config.SharedStorage) storageResource {
 			PerUnitStorageThroughput: f.PerUnitStorageThroughput, DriveCacheType: driveCache,
 		},
 	}, cfn.OnDelete(f.DeletionPolicy), cfn.DependsOn(rules...)) // FSx looks at the rules when it makes the file system
+	b.loginNeeds(fs)
 	for _, d := range f.DataRepositoryAssociations {
 		link := cfn.DataRepositoryAssociation{
 			FileSystemId: fs.Ref(), FileSystemPath: d.FileSystemPath, DataRepositoryPath: d.DataRepositoryPath,

@@ -68,6 +68,7 @@ func TestSmallCluster(t *testing.T) {
 		{"static node is up, shared volume is on both", staticNode},
 		{"users don't reach the head node's credentials", guardedCredentials},
 		{"a broken GPU drains the node before the job", brokenGPU},
+		{"people work on a login node, behind its load balancer", loginNode},
 		{"a job runs on a cold node, which goes away when idle", coldJob},
 		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
 		{"a machine killed under a job: requeued, node replaced", killedMachine},
@@ -81,6 +82,7 @@ func TestSmallCluster(t *testing.T) {
 			return // what follows would fail for the same reason
 		}
 	}
+	t.Run("a login node waits for its last user, who is told", func(t *testing.T) { lastUser(t, c) })
 	r.must(t, "pcluster", "delete-cluster", "-n", "small", "--wait")
 	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters",
 		"Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down",
@@ -117,7 +119,7 @@ func badInput(t *testing.T, r *region, file string) {
 		replace, by string
 		want        []string
 	}{
-		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "line 25, column 5"}},
+		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "line 34, column 5"}},
 		"broken YAML": {replace: "    - Name: work", by: "   - Name: [work", want: []string{"YAML"}},
 		"type":        {replace: "InstanceType: c5.large", by: "InstanceType: c5.lrage", want: []string{"c5.lrage", "c5.large"}},
 		"subnet":      {replace: "SubnetId: subnet-0aaaaaaaaaaaaaaaa", by: "SubnetId: subnet-0bbbbbbbbbbbbbbbb", want: []string{"subnet-0bbbbbbbbbbbbbbbb"}},
@@ -228,6 +230,71 @@ func staticNode(t *testing.T, c *cluster) {
 	if got := c.head(t, "srun -p work -w work-st-small-1 cat /data/note"); got != "from the head" {
 		t.Errorf("the compute node reads %q from the shared volume", got)
 	}
+}
+
+// login is a command line of ssh to the cluster's login nodes.
+func (c *cluster) login(t *testing.T, args ...string) []string {
+	t.Helper()
+	var pools []struct {
+		Status, Address string
+		HealthyNodes    int
+	}
+	c.query(t, &pools, "pcluster", "describe-cluster", "-n", c.name, "--query", "loginNodes")
+	if len(pools) != 1 || pools[0].Status != "active" || pools[0].HealthyNodes != 1 {
+		t.Fatalf("login nodes: %+v, want one that is healthy", pools)
+	}
+	return append([]string{"ssh", "-o", "BatchMode=yes", "-i", c.key, c.user + "@" + pools[0].Address}, args...)
+}
+
+func loginNode(t *testing.T, c *cluster) {
+	out := c.must(t, c.login(t, "sbatch --wait -o login.out --wrap hostname && cat login.out && touch /data/from-login")...)
+	if !strings.HasSuffix(strings.TrimSpace(out), "work-st-small-1") {
+		t.Errorf("a job from the login node printed %q", out)
+	}
+	c.head(t, "ls login.out /data/from-login")
+	// To clients all login nodes of the cluster are one host.
+	want := c.head(t, "sudo ssh-keygen -lf /opt/parallelcluster/shared_login_nodes/ssh_host_ed25519_key.pub")
+	if got := strings.TrimSpace(c.must(t, c.login(t, "sudo ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")...)); got != want {
+		t.Errorf("the login node has the host key %q, want %q", got, want)
+	}
+	if got := c.run(t, c.login(t, "systemctl is-active slurmd")...); strings.TrimSpace(got.stdout) == "active" {
+		t.Error("the login node runs jobs")
+	}
+}
+
+// lastUser deletes the cluster while somebody works on its login node.
+func lastUser(t *testing.T, c *cluster) {
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	session := c.login(t, "cat")
+	cmd := c.command(ctx, append([]string{session[0], "-tt"}, session[1:]...)...)
+	keyboard, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var screen lockedBuffer
+	cmd.Stdout = &screen
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }() // the node ends it, or the test
+	eventually(t, 30*time.Second, "somebody is logged in", func() bool {
+		return strings.Contains(c.must(t, c.login(t, "who")...), "pts/")
+	})
+	login := c.must(t, "aws", "autoscaling", "describe-auto-scaling-instances", "--query", "AutoScalingInstances[].InstanceId", "--output", "text")
+	c.must(t, "pcluster", "delete-cluster", "-n", c.name)
+	eventually(t, 30*time.Second, "the user is told", func() bool { return strings.Contains(screen.String(), "login node is going to be terminated") })
+	state := func() string {
+		return strings.TrimSpace(c.must(t, "aws", "ec2", "describe-instances", "--instance-ids", strings.TrimSpace(login),
+			"--query", "Reservations[].Instances[].State.Name", "--output", "text"))
+	}
+	if s := state(); s != "running" {
+		t.Errorf("the login node is %s while somebody works on it", s)
+	}
+	if _, err := keyboard.Write([]byte{4}); err != nil { // Ctrl-D ends cat, and with it the session
+		t.Fatal(err)
+	}
+	eventually(t, 60*time.Second, "the login node has gone long before its time was up", func() bool { return state() == "terminated" })
 }
 
 func coldJob(t *testing.T, c *cluster) {

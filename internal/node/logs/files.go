@@ -57,6 +57,7 @@ func Files(nodeType string) []File {
 		return append(files,
 			File{"/var/log/cloud-init-output.log", "cloud-init-output"},
 			File{"/var/log/cfn-init.log", "cfn-init"},
+			File{Dir + "/loginmgtd.log", "loginmgtd"},
 		)
 	}
 }

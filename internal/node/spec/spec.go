@@ -56,9 +56,11 @@ type Node struct {
 	Pool              string `json:"pool_name,omitempty"`
 	EnableEFA         string `json:"enable_efa,omitempty"` // efa or NONE
 
-	// Login nodes: the group that waits for the node to say that it is ready.
-	ScalingGroup  string `json:"auto_scaling_group_name,omitempty"`
-	LaunchingHook string `json:"launching_lifecycle_hook_name,omitempty"`
+	// Login nodes: the group that waits for the node to say that it is ready, and later
+	// that its users are gone.
+	ScalingGroup    string `json:"auto_scaling_group_name,omitempty"`
+	LaunchingHook   string `json:"launching_lifecycle_hook_name,omitempty"`
+	TerminatingHook string `json:"terminating_lifecycle_hook_name,omitempty"`
 
 	// Ours.
 	Version    string `json:"pcluster_version"`
