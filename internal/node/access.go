@@ -70,6 +70,25 @@ func (h *Host) linkNodes(ctx context.Context, user string) error {
 	return nil
 }
 
+// sshdSetting changes the SSH server's configuration. The line goes to the top: the
+// first setting counts, and at the end it might belong to a Match block.
+func (h *Host) sshdSetting(ctx context.Context, line string) error {
+	const file = "/etc/ssh/sshd_config"
+	old, err := h.read(file)
+	if err != nil {
+		return err
+	}
+	for have := range strings.Lines(string(old)) {
+		if have == line+"\n" {
+			return nil
+		}
+	}
+	if err := h.write(file, 0o600, rootUser, append([]byte(line+"\n"), old...)); err != nil {
+		return err
+	}
+	return h.systemctl(ctx, "try-reload-or-restart", h.sshUnit())
+}
+
 // sshClient spares users the question whether they trust a host of the VPC: nodes
 // come and go, and addresses are used again.
 func (h *Host) sshClient(blocks []string) error {

@@ -43,8 +43,9 @@ func (n *node) computeSteps() []steps.Step {
 		{Name: "local home", After: []string{"config", "users"}, Do: n.localHome},
 		{Name: "mount home", After: []string{"local home"}, Always: true, Do: n.mountHome},
 		{Name: "default user", After: []string{"local home"}, Do: func(ctx context.Context) error { return n.defaultUser(ctx, sharedKeys) }},
+		{Name: "directory", After: []string{"config", "names"}, Do: func(ctx context.Context) error { return n.directory(ctx, sharedSSSD, false) }},
 		{Name: "munge", After: []string{"users", "mount shared"}, Do: func(ctx context.Context) error { return n.copyMungeKey(ctx, sharedMungeKey) }},
-		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs"}, Do: func(ctx context.Context) error {
+		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs", "directory"}, Do: func(ctx context.Context) error {
 			return n.queueAction(ctx, actions.OnNodeStart)
 		}},
 		{Name: "storage", After: []string{"OnNodeStart"}, Always: true, Do: n.mountStorage},

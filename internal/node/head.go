@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,8 +84,15 @@ func (n *node) headSteps() []steps.Step {
 			return n.mountOnHead(ctx, e)
 		}})
 	}
+	beforeStart := append([]string{"files", "names", "users", "logs", "local home"}, homes...)
+	if d := c.DirectoryService; d != nil {
+		list = append(list, steps.Step{Name: "directory", After: append([]string{"names"}, homes...), Do: func(ctx context.Context) error {
+			return errors.Join(n.installDirectoryScript(), n.makeDirectory(ctx, n.secrets, d))
+		}})
+		beforeStart = append(beforeStart, "directory")
+	}
 	list = append(list,
-		steps.Step{Name: "OnNodeStart", After: append([]string{"files", "names", "users", "logs", "local home"}, homes...), Do: func(ctx context.Context) error {
+		steps.Step{Name: "OnNodeStart", After: beforeStart, Do: func(ctx context.Context) error {
 			return n.actions(ctx, actions.OnNodeStart, c.HeadNode.CustomActions.OnNodeStart)
 		}},
 		steps.Step{Name: "ephemeral storage", Always: true, After: []string{"OnNodeStart"}, Do: func(ctx context.Context) error {

@@ -42,9 +42,12 @@ func (n *node) loginSteps() []steps.Step {
 		{Name: "default user", After: []string{"local home", "mount shared for login nodes"}, Do: func(ctx context.Context) error {
 			return n.defaultUser(ctx, sharedLoginKeys)
 		}},
+		{Name: "directory", After: []string{"config", "names", "mount shared for login nodes", "host keys"}, Do: func(ctx context.Context) error {
+			return n.directory(ctx, sharedLoginSSSD, true)
+		}},
 		{Name: "host keys", After: []string{"mount shared for login nodes"}, Do: n.takeHostKeys},
 		{Name: "munge", After: []string{"users", "mount shared for login nodes"}, Do: func(ctx context.Context) error { return n.copyMungeKey(ctx, loginMungeKey) }},
-		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs"}, Do: func(ctx context.Context) error {
+		{Name: "OnNodeStart", After: []string{"config", "mount home", "names", "users", "logs", "directory"}, Do: func(ctx context.Context) error {
 			p, err := n.pool()
 			if err != nil {
 				return err

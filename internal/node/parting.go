@@ -163,20 +163,7 @@ func (p *parting) summons(ctx context.Context) error {
 
 // closeDoor lets only the default user log in from now on.
 func (p *parting) closeDoor(ctx context.Context) error {
-	const file = "/etc/ssh/sshd_config"
-	old, err := p.read(file)
-	if err != nil {
-		return err
-	}
-	line := "AllowUsers " + p.spec.ClusterUser + "\n"
-	if strings.HasPrefix(string(old), line) {
-		return nil
-	}
-	// At the top: at the end it might belong to a Match block.
-	if err := p.write(file, 0o600, rootUser, append([]byte(line), old...)); err != nil {
-		return err
-	}
-	return p.systemctl(ctx, "reload", p.sshUnit())
+	return p.sshdSetting(ctx, "AllowUsers "+p.spec.ClusterUser)
 }
 
 // warn tells all who are logged in.

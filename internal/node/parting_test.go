@@ -95,7 +95,7 @@ func TestUsersGoBeforeTheLoginNodeDoes(t *testing.T) {
 				if got := get(t, h, "/etc/ssh/sshd_config"); got != "AllowUsers ubuntu\nPermitRootLogin no\nMatch User x\n" {
 					t.Errorf("sshd_config:\n%s", got)
 				}
-				if diff := cmp.Diff([]string{"systemctl reload ssh.service"}, others); diff != "" {
+				if diff := cmp.Diff([]string{"systemctl try-reload-or-restart ssh.service"}, others); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
 				cancel()

@@ -27,6 +27,7 @@ const usage = `usage: pcluster-node COMMAND
   why job ID, why node NAME what keeps a job or a node (head node)
   imds-access OPTION        say who reaches the instance metadata service (head and login nodes)
   update-database-password  take the accounting database's password from its secret
+  update-directory-password take the directory's password from its secret (head node)
   component DIR             run the components of an image build (build and test machines)
   version                   print the version
 
@@ -78,6 +79,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(explain(ctx, h, &slurm.Client{Run: slurm.Exec}, stdout, rest), stderr)
 	case "logs":
 		return status(runLogs(ctx, h), stderr)
+	case "update-directory-password":
+		return status(updateDirectoryPassword(ctx, h), stderr)
 	case "update-database-password":
 		return status(updateDatabasePassword(ctx, h), stderr)
 	case "health-check":

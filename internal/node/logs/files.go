@@ -40,6 +40,8 @@ func Files(nodeType string) []File {
 			File{Dir + "/compute_console_output.log", "compute_console_output"},
 			File{"/var/log/slurmctld.log", "slurmctld"},
 			File{"/var/log/slurmdbd.log", "slurmdbd"},
+			File{"/var/log/sssd/sssd.log", "sssd"},
+			File{"/var/log/sssd/sssd_default.log", "sssd_domain_default"},
 			// The directory that custom actions of some users move Slurm's logs to.
 			File{"/var/log/slurm/slurmctld.log", "slurmctld"},
 			File{"/var/log/slurm/slurmdbd.log", "slurmdbd"},
