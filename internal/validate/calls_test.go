@@ -81,7 +81,7 @@ func (e *ec2) RoundTrip(r *http.Request) (*http.Response, error) {
 		return set(action, "keySet", func(id string) string { return "<keyName>" + id + "</keyName><keyType>ed25519</keyType>" })
 	case "DescribeInstanceTypes":
 		return set(action, "instanceTypeSet", func(id string) string {
-			return "<instanceType>" + id + "</instanceType><supportedUsageClasses><item>on-demand</item></supportedUsageClasses><processorInfo><supportedArchitectures><item>x86_64</item></supportedArchitectures></processorInfo><memoryInfo><sizeInMiB>4096</sizeInMiB></memoryInfo>"
+			return "<instanceType>" + id + "</instanceType><supportedUsageClasses><item>on-demand</item></supportedUsageClasses><processorInfo><supportedArchitectures><item>x86_64</item></supportedArchitectures></processorInfo><memoryInfo><sizeInMiB>32768</sizeInMiB></memoryInfo>"
 		})
 	case "DescribeInstanceTypeOfferings":
 		return answer(200, "<DescribeInstanceTypeOfferingsResponse><instanceTypeOfferingSet><item><instanceType>c5.large</instanceType></item><item><instanceType>c5.xlarge</instanceType></item><item><instanceType>m5.xlarge</instanceType></item></instanceTypeOfferingSet></DescribeInstanceTypeOfferingsResponse>")

@@ -61,6 +61,26 @@ func sameArchitecture(k *check, r *resource) {
 	}
 }
 
+// headMemory judges whether the head node has the memory that its programs take: more
+// with each node that there can be, up to a limit. In hundredths of GiB.
+func headMemory(k *check) {
+	const least, perNode, limit = 60, 4, 1600
+	head, ok := k.head()
+	if !ok || head.MemoryInfo.SizeInMiB == 0 {
+		return
+	}
+	nodes := 0
+	for _, q := range k.c.Scheduling.SlurmQueues {
+		for _, r := range q.ComputeResources {
+			nodes += r.MaxCount
+		}
+	}
+	if need := min(least+perNode*min(nodes, limit), limit); head.MemoryInfo.SizeInMiB*100 < need*1024 {
+		k.errorf("HeadNode.InstanceType", "%s has %.4g GiB of memory, but a head node needs %.4g for the %d compute nodes that there can be",
+			head.Name, float64(head.MemoryInfo.SizeInMiB)/1024, float64(need)/100, nodes)
+	}
+}
+
 func memoryKnown(k *check, path string, t facts.InstanceType) {
 	if k.c.Scheduling.SlurmSettings.EnableMemoryBasedScheduling && t.MemoryInfo.SizeInMiB == 0 {
 		k.errorf(path, "EC2 does not say how much memory %s has, which memory-based scheduling needs", t.Name)

@@ -372,6 +372,7 @@ func (p *plan) bucket(name string) {
 func (e *env) orderSlurm(p *plan) {
 	c := e.c
 	p.add("MixedSecurityGroupOverwriteValidator", mixedGroups)
+	p.add("HeadNodeMemorySizeValidator", headMemory)
 	if c.LoginNodes != nil {
 		p.add("SubnetsValidator", oneVPC)
 		p.add("LoginNodesSchedulerValidator", loginScheduler)

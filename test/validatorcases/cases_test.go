@@ -125,6 +125,7 @@ var validators = map[string]string{
 	"IamPolicyValidator":                                  "ERROR",
 	"IamResourcePrefixValidator":                          "ERROR",
 	"ArnServiceAndResourceValidator":                      "ERROR",
+	"HeadNodeMemorySizeValidator":                         "ERROR",
 	"MungeKeySecretSizeAndBase64Validator":                "ERROR WARNING",
 	"PasswordSecretArnValidator":                          "ERROR WARNING",
 	"DomainNameValidator":                                 "ERROR",
