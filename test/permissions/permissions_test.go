@@ -90,7 +90,7 @@ var why = map[string]string{
 	"MakeStacks": "create clusters", "EndStacks": "delete clusters", "LaunchUse": "what the head node's launch names",
 	"LaunchNew": "head node, launch templates, shared volumes", "TagNew": "tags from the start", "OwnEC2": "change and delete what has the tag of a cluster",
 	"Tables": "state of the fleet and of nodes", "Function": "ends the fleet when the stack goes", "LogGroups": "logs: keep, export", "Watch": "dashboard and alarms",
-	"MakeZone": "names of nodes", "Zone": "names of nodes", "Buckets": "the bucket of artifacts", "Artifacts": "files of clusters",
+	"MakeZone": "names of nodes", "Zone": "names of nodes", "Doorbell": "have the fleet hear at once of a request", "Buckets": "the bucket of artifacts", "Artifacts": "files of clusters",
 	"Roles": "roles of nodes and of the function", "RolesOwn": "roles of nodes and of the function", "Profiles": "roles of nodes",
 	"PassRoles": "give roles to nodes and to the function",
 }

@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
 
 	"pcluster/internal/sandbox/iam/policy"
 )
@@ -353,6 +355,10 @@ func (a *asker) conditions() map[string][]string {
 		if ns := a.text("Namespace"); ns != "" {
 			context["cloudwatch:namespace"] = []string{ns}
 		}
+	case "route53":
+		if names := a.recordNames(); names != nil {
+			context["route53:changeresourcerecordsetsnormalizedrecordnames"] = names
+		}
 	case "dynamodb":
 		if keys := a.leadingKeys(); keys != nil {
 			context["dynamodb:leadingkeys"] = keys
@@ -369,6 +375,23 @@ func (a *asker) conditions() map[string][]string {
 		}
 	}
 	return context
+}
+
+// recordNames are the names that a change of records is about, as conditions have
+// them: in lower case, without a dot at the end.
+func (a *asker) recordNames() []string {
+	in, ok := a.call.Input.(*route53.ChangeResourceRecordSetsInput)
+	if !ok || in.ChangeBatch == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range in.ChangeBatch.Changes {
+		if c.ResourceRecordSet != nil {
+			out = append(out, strings.ToLower(strings.TrimSuffix(aws.ToString(c.ResourceRecordSet.Name), ".")))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // boundary is the permissions boundary that a call gives, or that the role has whose

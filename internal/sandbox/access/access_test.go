@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
+	r53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -173,6 +174,8 @@ func TestConditionKeys(t *testing.T) {
 	}
 	launch := Call{"ec2", "RunInstances", &ec2.RunInstancesInput{LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateName: aws.String("t")}}}
 	put := Call{"dynamodb", "PutItem", &dynamodb.PutItemInput{TableName: aws.String("t"), Item: map[string]ddb.AttributeValue{"Id": &ddb.AttributeValueMemberS{Value: "CLUSTER_CONFIG.i-1"}}}}
+	records := Call{"route53", "ChangeResourceRecordSets", &route53.ChangeResourceRecordSetsInput{HostedZoneId: aws.String("Z1"), ChangeBatch: &r53types.ChangeBatch{
+		Changes: []r53types.Change{{ResourceRecordSet: &r53types.ResourceRecordSet{Name: aws.String("Node-1.demo.pcluster.")}}}}}}
 	stack := Call{"cloudformation", "CreateStack", &cloudformation.CreateStackInput{StackName: aws.String("s")}}
 	for _, tt := range []struct {
 		call              Call
@@ -183,6 +186,7 @@ func TestConditionKeys(t *testing.T) {
 		{launch, "ec2:CreateTags", "aws:requesttag/k", "v"},
 		{launch, "iam:PassRole", "iam:passedtoservice", "ec2.amazonaws.com"},
 		{Call{"iam", "PutRolePolicy", &iam.PutRolePolicyInput{RoleName: aws.String("bound")}}, "iam:PutRolePolicy", "iam:permissionsboundary", "arn:aws:iam::1:policy/fence"},
+		{records, "route53:ChangeResourceRecordSets", "route53:changeresourcerecordsetsnormalizedrecordnames", "node-1.demo.pcluster"},
 		{put, "dynamodb:PutItem", "dynamodb:leadingkeys", "CLUSTER_CONFIG.i-1"},
 		{stack, "cloudformation:CreateStack", "aws:requestedregion", "r"},
 	} {
