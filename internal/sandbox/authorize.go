@@ -54,28 +54,83 @@ func (r *Region) authorizeS3(ctx context.Context, method, bucket, key string, qu
 
 // onBehalf is authorize for the calls that CloudFormation makes in somebody's name. Lists,
 // by which this CloudFormation finds what to remove, are its own affair: AWS's does without.
-// Roles are not asked: the function of an image deletes the stack that has its own role,
-// and on AWS goes on when that role's policies are gone already.
+// A role may do what it might when the operation began.
 func (r *Region) onBehalf(ctx context.Context, service, operation string, in any) error {
-	c, ok := cloudformation.OnBehalf(ctx)
-	if !ok || strings.HasPrefix(operation, "List") || strings.Contains(c.ARN, ":assumed-role/") {
+	c, held, ok := cloudformation.OnBehalf(ctx)
+	if !ok || strings.HasPrefix(operation, "List") {
 		return nil
 	}
-	return r.permit(c, service, operation, func() []policy.Request {
-		all := access.Of(world{r}, r.place(), access.Call{Service: service, Operation: operation, Input: in})
-		for i := range all {
-			all[i].Context["aws:calledvia"] = []string{"cloudformation.amazonaws.com"}
-			all[i].Context["aws:viaawsservice"] = []string{"true"}
-		}
-		return all
+	may, err := r.heldBy(c, held)
+	if err != nil {
+		return err
+	}
+	return r.permitAs(c, may, service, operation, func() []policy.Request {
+		return viaCloudFormation(access.Of(world{r}, r.place(), access.Call{Service: service, Operation: operation, Input: in}))
 	})
 }
 
+func viaCloudFormation(all []policy.Request) []policy.Request {
+	for i := range all {
+		all[i].Context["aws:calledvia"] = []string{"cloudformation.amazonaws.com"}
+		all[i].Context["aws:viaawsservice"] = []string{"true"}
+	}
+	return all
+}
+
+// heldBy reads what [Region.held] kept; what is not kept is as it is now.
+func (r *Region) heldBy(c wire.Caller, held json.RawMessage) (may iam.Permissions, err error) {
+	if held == nil {
+		return r.iam.PermissionsOf(c), nil
+	}
+	if err := json.Unmarshal(held, &may); err != nil {
+		return may, fmt.Errorf("permissions of %s: %w", c.ARN, err)
+	}
+	return may, nil
+}
+
+// held is what a role may do now, for an operation of CloudFormation in its name.
+func (r *Region) held(c wire.Caller) json.RawMessage {
+	text, err := json.Marshal(r.iam.PermissionsOf(c))
+	if err != nil {
+		r.log.Error("permissions are not kept", "principal", c.ARN, "err", err)
+	}
+	return text
+}
+
+// templates are objects of S3 as CloudFormation reads them: in the name of whoever asks
+// for the stack.
+type templates struct{ r *Region }
+
+func (t templates) Object(ctx context.Context, bucket, key, version string) ([]byte, error) {
+	query := url.Values{}
+	if version != "" {
+		query.Set("versionId", version)
+	}
+	c, held, ok := cloudformation.OnBehalf(ctx)
+	if !ok {
+		c = wire.CallerFrom(ctx)
+	}
+	may, err := t.r.heldBy(c, held)
+	if err == nil {
+		err = t.r.permitAs(c, may, "s3", http.MethodGet, func() []policy.Request {
+			return viaCloudFormation(access.S3(t.r.place(), http.MethodGet, bucket, key, query, nil))
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.r.s3.Object(ctx, bucket, key, version)
+}
+
 func (r *Region) permit(c wire.Caller, service, operation string, requests func() []policy.Request) error {
+	return r.permitAs(c, r.iam.PermissionsOf(c), service, operation, requests)
+}
+
+// permitAs says whether a caller may make a call by the permissions given.
+func (r *Region) permitAs(c wire.Caller, may iam.Permissions, service, operation string, requests func() []policy.Request) error {
 	if c.ARN == "" {
 		return nil
 	}
-	may := r.iam.PermissionsOf(c)
 	if may.Unlimited() && r.record == nil {
 		return nil
 	}

@@ -138,7 +138,7 @@ func (r *Region) openServices(on ground) (err error) {
 				AutoScaling: autoscalingFor{r.scaling, r.onBehalf}, ImageBuilder: imagebuilderFor{r.builder, r.onBehalf}, SNS: snsFor{r.sns, r.onBehalf},
 				Batch: batchFor{r.batch, r.onBehalf}, ECR: ecrFor{r.ecr, r.onBehalf}, CodeBuild: codebuildFor{r.builds, r.onBehalf},
 			},
-			Objects: r.s3, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Log: r.log,
+			Objects: templates{r}, Parameters: r.ssm, Secrets: r.secret, Endpoint: r.endpoint(), Permissions: r.held, Log: r.log,
 		})
 		return
 	})

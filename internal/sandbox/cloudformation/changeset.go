@@ -387,7 +387,7 @@ func (s *Service) ExecuteChangeSet(ctx context.Context, in *sdk.ExecuteChangeSet
 		v.DisableRollback = *in.DisableRollback
 	}
 	v.RetainExceptOnCreate = aws.ToBool(in.RetainExceptOnCreate)
-	if err := s.actFor(ctx, st); err != nil {
+	if err := s.actFor(ctx, st, &v.RoleARN); err != nil {
 		return nil, err
 	}
 	if row.Creates {

@@ -3,6 +3,7 @@ package cloudformation
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -18,6 +19,7 @@ import (
 	"pcluster/internal/sandbox/cloudformation/template"
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/store"
+	"pcluster/internal/sandbox/wire"
 )
 
 // Objects reads templates from S3.
@@ -47,7 +49,10 @@ type Config struct {
 	// Endpoint is the region's URL on loopback, without a path. Functions answer
 	// for custom resources there.
 	Endpoint string
-	Log      *slog.Logger
+	// Permissions returns what a principal may do, for whoever is asked in its name later
+	// (see [OnBehalf]). Nil: it is not kept.
+	Permissions func(wire.Caller) json.RawMessage
+	Log         *slog.Logger
 }
 
 // Service is CloudFormation.

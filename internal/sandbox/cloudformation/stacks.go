@@ -238,7 +238,7 @@ func (s *Service) CreateStack(ctx context.Context, in *sdk.CreateStackInput) (*s
 		return nil, err
 	}
 	row := stackRow{
-		ID: s.stackID(name, newUUID()), Name: name, By: principalOf(ctx), OnFailure: string(in.OnFailure), TimeoutMinutes: aws.ToInt32(in.TimeoutInMinutes),
+		ID: s.stackID(name, newUUID()), Name: name, By: s.principalOf(ctx, aws.ToString(in.RoleARN)), OnFailure: string(in.OnFailure), TimeoutMinutes: aws.ToInt32(in.TimeoutInMinutes),
 		TerminationProtection: aws.ToBool(in.EnableTerminationProtection), CreateToken: aws.ToString(in.ClientRequestToken),
 		Version: version{
 			Parameters: parameters, Tags: tags, Capabilities: texts(in.Capabilities), NotificationARNs: in.NotificationARNs, RoleARN: aws.ToString(in.RoleARN),
@@ -373,7 +373,7 @@ func (s *Service) UpdateStack(ctx context.Context, in *sdk.UpdateStackInput) (*s
 		return nil, err
 	}
 	v.DisableRollback, v.RetainExceptOnCreate = aws.ToBool(in.DisableRollback), aws.ToBool(in.RetainExceptOnCreate)
-	if err := s.actFor(ctx, st); err != nil {
+	if err := s.actFor(ctx, st, in.RoleARN); err != nil {
 		return nil, err
 	}
 	if err := s.beginUpdate(ctx, st, v, body, aws.ToString(in.ClientRequestToken), ""); err != nil {
@@ -487,7 +487,7 @@ func (s *Service) DeleteStack(ctx context.Context, in *sdk.DeleteStackInput) (*s
 			return nil, validation("Resource(s) [%s] do not exist in stack %s", id, row.Name)
 		}
 	}
-	if err := s.actFor(ctx, st); err != nil {
+	if err := s.actFor(ctx, st, in.RoleARN); err != nil {
 		return nil, err
 	}
 	return &sdk.DeleteStackOutput{}, s.beginDeletion(st, deletion{
@@ -525,7 +525,7 @@ func (s *Service) CancelUpdateStack(_ context.Context, in *sdk.CancelUpdateStack
 }
 
 // ContinueUpdateRollback repeats the rollback of an update that failed.
-func (s *Service) ContinueUpdateRollback(_ context.Context, in *sdk.ContinueUpdateRollbackInput) (*sdk.ContinueUpdateRollbackOutput, error) {
+func (s *Service) ContinueUpdateRollback(ctx context.Context, in *sdk.ContinueUpdateRollbackInput) (*sdk.ContinueUpdateRollbackOutput, error) {
 	st := s.find(aws.ToString(in.StackName))
 	if st == nil {
 		return nil, validation("Stack [%s] does not exist", aws.ToString(in.StackName))
@@ -535,6 +535,9 @@ func (s *Service) ContinueUpdateRollback(_ context.Context, in *sdk.ContinueUpda
 			return nil, validation("ResourcesToSkip: resource %s is not in UPDATE_FAILED state", id)
 		}
 	}
+	if err := s.actFor(ctx, st, in.RoleARN); err != nil {
+		return nil, err
+	}
 	err := s.rollBack(st, aws.ToString(in.ClientRequestToken), in.ResourcesToSkip, "UPDATE_ROLLBACK_FAILED")
 	if err != nil {
 		return nil, err
@@ -543,10 +546,13 @@ func (s *Service) ContinueUpdateRollback(_ context.Context, in *sdk.ContinueUpda
 }
 
 // RollbackStack rolls back a creation or update that failed and was left so.
-func (s *Service) RollbackStack(_ context.Context, in *sdk.RollbackStackInput) (*sdk.RollbackStackOutput, error) {
+func (s *Service) RollbackStack(ctx context.Context, in *sdk.RollbackStackInput) (*sdk.RollbackStackOutput, error) {
 	st := s.find(aws.ToString(in.StackName))
 	if st == nil {
 		return nil, validation("Stack [%s] does not exist", aws.ToString(in.StackName))
+	}
+	if err := s.actFor(ctx, st, in.RoleARN); err != nil {
+		return nil, err
 	}
 	token := aws.ToString(in.ClientRequestToken)
 	var err error
