@@ -96,6 +96,9 @@ func (l *Light) Record(file string) (err error) {
 	return err
 }
 
+// ResourceTypes returns the types of resources that CloudFormation makes here, sorted.
+func (l *Light) ResourceTypes() []string { return l.r.cfn.ResourceTypes() }
+
 // Operations lists the names of the operations that the region answers, by the
 // names of the services' API models and s3.
 func (l *Light) Operations() (map[string][]string, error) {

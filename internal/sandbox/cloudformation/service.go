@@ -250,3 +250,6 @@ func (s *Service) ARNOf(nameOrID string) string {
 	}
 	return st.snapshot().ID
 }
+
+// ResourceTypes returns the types of resources that stacks may have, sorted.
+func (s *Service) ResourceTypes() []string { return slices.Sorted(maps.Keys(s.types)) }

@@ -235,5 +235,7 @@ whose instances run without machines; the end-to-end tests have machines.
 			fmt.Fprintf(&b, "\n**%s**: %s\n", name, strings.Join(operations[name], ", "))
 		}
 	}
+	b.WriteString("\n## Resource types of CloudFormation\n\nStacks with others are refused. Which ones clusters have: [resources](resources.md).\n\n" +
+		strings.Join(region.ResourceTypes(), ", ") + "\n")
 	return b.String()
 }
