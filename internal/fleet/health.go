@@ -131,6 +131,8 @@ func (p *planner) forgetWarnings() {
 func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 	w, warned := p.mem.Warnings[n.Name]
 	a, assigned := p.mem.Assigned[n.Name]
+	// AWS acts in a moment: jobs have to go, however young the node is.
+	near := w.Check == SpotNotice || !w.Until.IsZero() && !p.now.Before(w.Until.Add(-requeueBefore))
 	switch {
 	case !warned || !assigned || a.Instance != w.Instance:
 		return false
@@ -149,7 +151,7 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 		p.end(n.Name, a)
 		p.lose(n.Name, w.Text, todo)
 		return true
-	case w.Check != SpotNotice && p.now.Sub(n.SlurmdStarted) < p.policy.HealthGrace:
+	case !near && p.now.Sub(n.SlurmdStarted) < p.policy.HealthGrace:
 		return false // checks lag behind a reboot
 	case w.Check == SystemCheck, w.Check == InstanceCheck && n.State.NotResponding():
 		// Nothing will come of it any more.
@@ -163,8 +165,7 @@ func (p *planner) heed(n *slurm.Node, todo *sorting) bool {
 		p.logf("drain %s", n.Name)
 	}
 	w.Drained = true
-	soon := w.Check == SpotNotice || !w.Until.IsZero() && !p.now.Before(w.Until.Add(-requeueBefore))
-	if soon && !w.Requeued && n.State.HasJob() {
+	if near && !w.Requeued && n.State.HasJob() {
 		w.Requeued = true
 		p.do.Requeue = append(p.do.Requeue, n.Name)
 		p.recordNode(record.Requeued, n.Name, a.Instance, w.Text)

@@ -77,6 +77,8 @@ func TestAilingNodes(t *testing.T) {
 		"one that is drained already is not drained again":               {"ALLOCATED+CLOUD+DRAIN", ailing(InstanceCheck, long, time.Time{}), nil, "", false, false},
 		"an event to come drains it":                                     {"ALLOCATED+CLOUD", ailing(EventCheck, time.Time{}, later), nil, "drain", false, false},
 		"an event that is near sends its jobs away":                      {"ALLOCATED+CLOUD", ailing(EventCheck, time.Time{}, soon), nil, "drain", false, true},
+		"an event that is near counts on a young node, too":              {"ALLOCATED+CLOUD", ailing(EventCheck, time.Time{}, soon), func(p *Policy) { p.HealthGrace = 2 * time.Hour }, "drain", false, true},
+		"one that is far does not":                                       {"ALLOCATED+CLOUD", ailing(EventCheck, time.Time{}, later), func(p *Policy) { p.HealthGrace = 2 * time.Hour }, "", false, false},
 		"events don't matter if the user says so":                        {"ALLOCATED+CLOUD", ailing(EventCheck, time.Time{}, soon), func(p *Policy) { p.IgnoreEvents = true }, "", false, false},
 		"one in a maintenance reservation is the user's":                 {"IDLE+CLOUD+MAINTENANCE", ailing(SystemCheck, long, time.Time{}), nil, "", false, false},
 	} {

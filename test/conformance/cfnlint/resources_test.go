@@ -62,14 +62,12 @@ var purposes = map[string]string{
 	"AWS::FSx::DataRepositoryAssociation":            "a folder of a Lustre file system that mirrors a bucket",
 	"AWS::FSx::FileSystem":                           "FSx for Lustre",
 	"AWS::IAM::InstanceProfile":                      "roles for instances",
-	"AWS::IAM::ManagedPolicy":                        "permissions that several roles share",
 	"AWS::IAM::Policy":                               "permissions of roles, each on the cluster's own resources",
 	"AWS::IAM::Role":                                 "head, compute and login nodes, the function, AWS Batch",
 	"AWS::Lambda::Function":                          "the stack's function, which cleans up",
 	"AWS::Logs::LogGroup":                            "logs of the nodes, and of the function",
 	"AWS::Logs::MetricFilter":                        "what the fleet's events and failed boots are counted by",
 	"AWS::Route53::HostedZone":                       "names of the nodes",
-	"AWS::SecretsManager::Secret":                    "secrets that the stack makes",
 	"AWS::ImageBuilder::Component":                   "image: what is installed and tested",
 	"AWS::ImageBuilder::DistributionConfiguration":   "image: name, tags and sharing of the AMI",
 	"AWS::ImageBuilder::Image":                       "image: the build itself",
@@ -82,8 +80,11 @@ var purposes = map[string]string{
 
 // corpusTypes counts the files of the corpus by the types of resources that they have.
 func corpusTypes(t *testing.T) (byType map[string]int, files int) {
-	made, _ := corpus(t)
-	all := append(examples(t), made...)
+	all := examples(t)
+	for _, l := range languages {
+		made, _ := l.corpus(t)
+		all = append(all, made...)
+	}
 	byType = map[string]int{}
 	for _, f := range all {
 		has := map[string]bool{}
@@ -115,9 +116,11 @@ func typesOf(t *testing.T, template []byte) map[string]bool {
 // goldenTypes returns the files with golden templates by the types that they have.
 func goldenTypes(t *testing.T) map[string][]string {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.json"))
-	if err != nil || len(files) == 0 {
+	images, _ := filepath.Glob(filepath.Join(goldens, "images", "*.json")) // the pattern is right
+	if err != nil || len(files) == 0 || len(images) == 0 {
 		t.Fatal("no golden templates", err)
 	}
+	files = append(files, images...)
 	out := map[string][]string{}
 	for _, path := range files {
 		data, err := os.ReadFile(path)
@@ -211,8 +214,10 @@ func TestResourcesPageIsCurrent(t *testing.T) {
 func resourcesDoc(t *testing.T) string {
 	counts, files := corpusTypes(t)
 	golden := goldenTypes(t)
-	for kind := range golden { // image templates are not in the corpus of cluster files
-		counts[kind] += 0
+	for kind := range golden {
+		if counts[kind] == 0 {
+			t.Errorf("no file of the corpus has %s", kind)
+		}
 	}
 	kinds := slices.Sorted(maps.Keys(counts))
 	judged := verdicts(t, kinds)
@@ -230,7 +235,7 @@ Made from the templates, and from what they are held against; do not edit. A tes
 
 Nobody has run these stacks on AWS yet. This is why we believe that AWS takes them, resource type by resource type:
 
-- **cfn-lint** judges every type by AWS's own schemas: so many of %d cluster files, in which every key of the language appears with each
+- **cfn-lint** judges every type by AWS's own schemas: so many of %d cluster and image files, in which every key of the language appears with each
   of its kinds of values (`+"`make cfnlint`"+`).
 - **Golden** templates are there to be read, and show every change (internal/stack/testdata).
 - **The region** makes the type for real, with the properties that AWS's schema has, and refuses others; end-to-end tests do so.
@@ -253,11 +258,7 @@ Nobody has run these stacks on AWS yet. This is why we believe that AWS takes th
 			t.Errorf("the region does not make %s", kind)
 			inRegion = "no"
 		}
-		linted := fmt.Sprint(counts[kind])
-		if counts[kind] == 0 {
-			linted = "image files"
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", kind, why, linted, some(golden[kind]), inRegion, some(journeysOf(t, kind)), or(tally(judged[kind]), "none"))
+		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s | %s |\n", kind, why, counts[kind], some(golden[kind]), inRegion, some(journeysOf(t, kind)), or(tally(judged[kind]), "none"))
 	}
 	for kind := range purposes {
 		if !slices.Contains(kinds, kind) {
