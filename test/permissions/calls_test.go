@@ -107,7 +107,6 @@ var elsewhere = map[string]string{
 	"ec2:DeleteSnapshot":                  "test/e2e/image_test.go TestSeedImage",
 	"ec2:DeregisterImage":                 "test/e2e/image_test.go TestSeedImage",
 	"ec2:DescribeImageAttribute":          "test/e2e/image_test.go TestSeedImage",
-	"ec2:DescribeRouteTables":             "test/conformance/region/journeys/vpc.yaml DescribeRouteTables",
 	"ec2:DescribeVpcs":                    "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
 	"efs:DescribeMountTargets":            "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
 	"elbv2:DescribeLoadBalancers":         "test/conformance/region/journeys/scaling.yaml DescribeLoadBalancers",
