@@ -146,6 +146,9 @@ func references(c *config.Cluster) refs {
 		arn(s.Database.PasswordSecretArn)
 	}
 	arn(s.MungeKeySecretArn)
+	if c.DirectoryService != nil {
+		arn(c.DirectoryService.PasswordSecretArn)
+	}
 	for _, st := range c.SharedStorage {
 		if e := st.EbsSettings; e != nil {
 			add(&f.keys, e.KmsKeyId)
@@ -460,6 +463,13 @@ func (a *adopter) secretsAndDatabase(ctx context.Context) error {
 			return fmt.Errorf("secret %s: %w", arn, err)
 		}
 		a.made("secret", arn, "a new munge key")
+	}
+	if d := a.c.DirectoryService; d != nil {
+		// The directory is somebody else's, and so is the password: put-secret-value.
+		if err := a.secret.AdoptSecret(ctx, d.PasswordSecretArn, region.Hex(24)); err != nil {
+			return fmt.Errorf("secret %s: %w", d.PasswordSecretArn, err)
+		}
+		a.made("secret", d.PasswordSecretArn, "password of the directory: put yours in")
 	}
 	db := a.c.Scheduling.SlurmSettings.Database
 	if db == nil {

@@ -115,6 +115,15 @@ func TestPublishedPolicies(t *testing.T) {
 func (r *trial) use(t *testing.T, o *cluster.Operator, name string) {
 	t.Helper()
 	r.look(t, o, name)
+	if name == "batch" {
+		for _, status := range []cluster.FleetStatus{cluster.FleetDisabled, cluster.FleetEnabled} {
+			if _, err := o.UpdateComputeFleet(t.Context(), name, status); err != nil {
+				t.Error(err)
+			}
+		}
+		r.export(t, o, name)
+		return
+	}
 	// The head node says that the fleet runs.
 	_, err := dynamodb.NewFromConfig(r.admin).PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String(stack.StateTable(name)), Item: map[string]ddb.AttributeValue{
 		"Id":   &ddb.AttributeValueMemberS{Value: "COMPUTE_FLEET"},
@@ -126,6 +135,15 @@ func (r *trial) use(t *testing.T, o *cluster.Operator, name string) {
 	if _, err := o.UpdateComputeFleet(t.Context(), name, cluster.FleetStopRequested); err != nil {
 		t.Error(err)
 	}
+	r.export(t, o, name)
+	if err := o.DeleteInstances(t.Context(), name, true); err != nil {
+		t.Error(err)
+	}
+}
+
+// export exports the logs of a cluster, in which a node has written something.
+func (r *trial) export(t *testing.T, o *cluster.Operator, name string) {
+	t.Helper()
 	made, err := cloudformation.NewFromConfig(r.admin).DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: &name})
 	if err != nil {
 		t.Fatal(err)
@@ -138,9 +156,6 @@ func (r *trial) use(t *testing.T, o *cluster.Operator, name string) {
 	if _, err := o.ExportLogs(t.Context(), cluster.ClusterExport{ExportRequest: cluster.ExportRequest{
 		Name: name, From: time.Now().Add(-time.Hour), To: time.Now(), OutputFile: filepath.Join(t.TempDir(), "logs.tar.gz"),
 	}}, func(string) {}); err != nil {
-		t.Error(err)
-	}
-	if err := o.DeleteInstances(t.Context(), name, true); err != nil {
 		t.Error(err)
 	}
 }

@@ -33,7 +33,7 @@ var included = []string{
 	"cloud-init", "ca-certificates", "curl", "wget", "jq", "openssl", "python3", "python3-boto3", "awscli",
 	// A cluster node.
 	"munge", "slurmctld", "slurmd", "slurmdbd", "slurmrestd", "slurm-client",
-	"slurm-wlm-basic-plugins", "slurm-wlm-mysql-plugin", "slurm-wlm-jwt-plugin", "libnss-slurm",
+	"slurm-wlm-basic-plugins", "slurm-wlm-mysql-plugin", "slurm-wlm-jwt-plugin",
 	"sssd-ldap", "libnss-sss", "libpam-sss",
 	"mariadb-server", "mariadb-client", "openmpi-bin", "libopenmpi-dev", "gcc", "g++", "gfortran", "libc6-dev", "make",
 }
