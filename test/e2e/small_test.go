@@ -48,7 +48,7 @@ func TestSmallCluster(t *testing.T) {
 	r := startRegion(t, "--record", recorded)
 	file, key := prepareSmall(t, r)
 	file = bounded(t, file, r.makeBoundary(t, "small-scripts"))
-	r = r.user(t, "ann", "small-scripts", "readonly", "clusters", "clusters-iam")
+	r = r.user(t, "ann", "small-scripts", "readonly", "clusters", "clusters-iam", "login-nodes")
 
 	t.Run("mistakes in files and names are told with their place", func(t *testing.T) { badInput(t, r, file) })
 	t.Run("a script that fails fails the stack and is named", func(t *testing.T) { failingScript(t, r, file) })

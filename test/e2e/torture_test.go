@@ -42,8 +42,13 @@ func TestTorture(t *testing.T) {
 	c.ledgerCloses(t)
 }
 
-// TestTortureShort is the part of TestTorture that takes a minute or two.
+// TestTortureShort is the part of TestTorture that takes two or three minutes:
+//
+//	go test -run TestTortureShort ./test/e2e -torture
 func TestTortureShort(t *testing.T) {
+	if !*tortures {
+		t.Skip("takes some minutes: -torture")
+	}
 	c := newTorture(t)
 	c.endure(t, []ordeal{
 		{"no capacity for a type", c.noCapacity},

@@ -92,7 +92,8 @@ var why = map[string]string{
 	"Tables": "state of the fleet and of nodes", "Function": "ends the fleet when the stack goes", "LogGroups": "logs: keep, export", "Watch": "dashboard and alarms",
 	"MakeZone": "names of nodes", "Zone": "names of nodes", "Doorbell": "have the fleet hear at once of a request", "Buckets": "the bucket of artifacts", "Artifacts": "files of clusters",
 	"Roles": "roles of nodes and of the function", "RolesOwn": "roles of nodes and of the function", "Profiles": "roles of nodes",
-	"PassRoles": "give roles to nodes and to the function",
+	"PassRoles": "give roles to nodes and to the function", "MakeBalancers": "addresses of login pools", "OwnBalancers": "addresses of login pools",
+	"Groups": "nodes of login pools", "FirstGroup": "nodes of login pools",
 }
 
 // TestTableOfCalls holds docs/aws-calls.md against the record.

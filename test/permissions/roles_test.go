@@ -360,7 +360,7 @@ func each(s policy.Statement, f func(what string, less *policy.Statement)) {
 }
 
 // roleKinds are the callers that have roles of the stack.
-var roleKinds = map[string]string{"head node": "head", "compute node": "compute", "clean-up function": "function"}
+var roleKinds = map[string]string{"head node": "head", "compute node": "compute", "login node": "login", "clean-up function": "function"}
 
 // purpose says what a caller's role is allowed something for.
 func purpose(n need) string {

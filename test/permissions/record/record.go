@@ -26,6 +26,7 @@ type Need struct {
 // callers are who the roles of a cluster belong to, by a part of their names.
 var callers = []struct{ part, name string }{
 	{"CleanupResources", "clean-up function"}, {"RoleHeadNode", "head node"}, {"QueuesStack", "compute node"},
+	{"LoginNodesStack", "login node"},
 }
 
 // Read reads the record of a cluster's life: what its user and the roles of its stack
