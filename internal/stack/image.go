@@ -289,12 +289,16 @@ func (b *imageBuilder) components() {
 // installers adds what a node needs beside our own program: what the parent image has
 // already is left as it is.
 func (b *imageBuilder) installers(blanks map[string]string) {
-	all := maps.Clone(installers)
-	maps.Copy(all, blanks)
-	all["SUFFIX"] = "amazonaws.com"
+	suffix := "amazonaws.com"
 	if b.p.Partition == "aws-cn" {
-		all["SUFFIX"] = "amazonaws.com.cn"
+		suffix = "amazonaws.com.cn"
 	}
+	all, err := installerBlanks(b.f.DevSettings.Cookbook.ExtraChefAttributes, b.p.Region, suffix)
+	if err != nil {
+		b.errs = append(b.errs, err)
+		return
+	}
+	maps.Copy(all, blanks)
 	for _, i := range ownInstallers {
 		if i.kind == nvidiaInstaller && blanks["NVIDIA"] != "yes" {
 			continue

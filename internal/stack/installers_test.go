@@ -1,8 +1,17 @@
 package stack
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"os/exec"
-	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -68,29 +77,133 @@ func TestOurScriptsAreBash(t *testing.T) {
 	}
 }
 
-// TestNothingIsInstalledUnseen: every archive that is fetched is compared with its
-// checksum before it is unpacked, and every repository has a key.
+// TestNothingIsInstalledUnseen: every archive is fetched with its checksum, and every
+// repository has a key.
 func TestNothingIsInstalledUnseen(t *testing.T) {
-	fetched := regexp.MustCompile(`curl -sSfLO ['"]([^'"]+)['"]`)
+	fetched := regexp.MustCompile(`(?m)^\s*fetch (.+) (\S+)$`)
+	named := regexp.MustCompile(`sum=(\S+)`)
+	sum := regexp.MustCompile(`^[0-9a-f]{64}$`)
 	archives := 0
 	for id, text := range everyDocument(t) {
 		for step, script := range commandsOf(t, text) {
-			for _, m := range fetched.FindAllStringSubmatchIndex(script, -1) {
-				archives++
-				name := path.Base(script[m[2]:m[3]])
-				sum := regexp.MustCompile(`echo '[0-9a-f]{64}  ` + regexp.QuoteMeta(name) + `' \| sha256sum -c`).FindStringIndex(script)
-				unpacked := strings.Index(script, "tar xzf "+name)
-				if sum == nil || unpacked < 0 || m[1] > sum[0] || sum[1] > unpacked {
-					t.Errorf("%s, %s: %s is unpacked without its checksum", id, step, name)
+			for _, m := range fetched.FindAllStringSubmatch(script, -1) {
+				sums := []string{m[2]}
+				if m[2] == "$sum" { // of a system
+					sums = nil
+					for _, n := range named.FindAllStringSubmatch(script, -1) {
+						sums = append(sums, n[1])
+					}
 				}
+				for _, s := range sums {
+					archives++
+					if !sum.MatchString(s) {
+						t.Errorf("%s, %s: %s is fetched with the checksum %q", id, step, m[1], s)
+					}
+				}
+				if !strings.Contains(m[1], "https://") {
+					t.Errorf("%s, %s: %s is fetched in the open", id, step, m[1])
+				}
+			}
+			rest := strings.ReplaceAll(script, fetchFunction, "")
+			if strings.Contains(rest, "tar x") || strings.Contains(rest, "unzip") || regexp.MustCompile(`curl .*-[a-zA-Z]*O`).MatchString(rest) {
+				t.Errorf("%s, %s: an archive is unpacked without its checksum", id, step)
 			}
 			if strings.Contains(script, "sources.list.d") && !strings.Contains(script, "signed-by=") {
 				t.Errorf("%s, %s: a repository without a key", id, step)
 			}
 		}
 	}
-	if archives < 6 {
-		t.Errorf("%d archives are fetched, want those of Slurm, PMIx, munge, EFA, EFS and DCV", archives)
+	if archives != 15 {
+		t.Errorf("%d archives are fetched, want those of Slurm, PMIx, munge, EFA and EFS, and ten of DCV", archives)
+	}
+}
+
+// TestFetchUnpacksWhatItKnows runs the function that documents fetch archives with.
+func TestFetchUnpacksWhatItKnows(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("needs bash")
+	}
+	var archive bytes.Buffer
+	zipped := gzip.NewWriter(&archive)
+	w := tar.NewWriter(zipped)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "thing-1.0/file", Mode: 0o644, Size: 5}), write(w, "known"), w.Close(), zipped.Close()); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/thing.tar.gz" {
+			http.NotFound(w, req)
+			return
+		}
+		_, _ = w.Write(archive.Bytes())
+	}))
+	defer server.Close()
+	right := sha256.Sum256(archive.Bytes())
+	for name, tt := range map[string]struct {
+		path string
+		sum  string
+		want string
+		fail bool
+	}{
+		"the archive that we know": {"/thing.tar.gz", hex.EncodeToString(right[:]), "known", false},
+		"another":                  {"/thing.tar.gz", strings.Repeat("0", 64), "FAILED", true},
+		"none":                     {"/gone.tar.gz", hex.EncodeToString(right[:]), "404", true},
+	} {
+		cmd := exec.Command(bash, "-c", "set -eu\n"+fetchFunction+"\nfetch "+server.URL+tt.path+" "+tt.sum+"\ncat file; rm file archive")
+		cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "LC_ALL=C")
+		out, err := cmd.CombinedOutput()
+		if (err != nil) != tt.fail || !strings.Contains(string(out), tt.want) {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+}
+
+func write(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// TestImageFilesNameOtherSources: what ParallelCluster's cookbook takes as attributes
+// decides what is built, and from where.
+func TestImageFilesNameOtherSources(t *testing.T) {
+	sum := strings.Repeat("ab", 32)
+	for name, tt := range map[string]struct {
+		attributes string
+		want       map[string]string
+		err        string
+	}{
+		"nothing": {"", map[string]string{
+			"SLURM_URL": "https://eu-west-1-aws-parallelcluster.s3.eu-west-1.amazonaws.com/archives/dependencies/slurm/slurm-25-11-6-1.tar.gz", "SLURM_ASKED": "",
+			"MUNGE_URL": "https://github.com/dun/munge/releases/download/munge-0.5.18/munge-0.5.18.tar.xz", "MUNGE_ASKED": "",
+			"EFA_URL": "https://efa-installer.amazonaws.com/aws-efa-installer-1.50.0.tar.gz"}, ""},
+		"other attributes": {`{"cluster": {"nvidia": {"enabled": true}, "slurm": {"reconfigure_timeout": 400}}, "other": 1}`, map[string]string{"SLURM_ASKED": ""}, ""},
+		"a version": {`{"cluster": {"slurm": {"version": "24-11-5-1", "sha256": "` + sum + `"}}}`, map[string]string{
+			"SLURM_URL": "https://eu-west-1-aws-parallelcluster.s3.eu-west-1.amazonaws.com/archives/dependencies/slurm/slurm-24-11-5-1.tar.gz", "SLURM_SUM": sum, "SLURM_ASKED": "24-11-5-1"}, ""},
+		"a release of munge": {`{"cluster": {"munge": {"munge_version": "0.5.17", "sha256": "` + sum + `"}}}`, map[string]string{
+			"MUNGE_URL": "https://github.com/dun/munge/releases/download/munge-0.5.17/munge-0.5.17.tar.xz", "MUNGE_ASKED": "0.5.17"}, ""},
+		"a place": {`{"cluster": {"pmix": {"base_url": "https://b.s3.amazonaws.com/x/"}, "munge": {"base_url": "https://b.s3.amazonaws.com/x", "sha256": "` + sum + `"}}}`, map[string]string{
+			"PMIX_URL": "https://b.s3.amazonaws.com/x/pmix-5.0.11.tar.gz", "PMIX_ASKED": "5.0.11",
+			"MUNGE_URL": "https://b.s3.amazonaws.com/x/munge-0.5.18.tar.gz", "MUNGE_SUM": sum}, ""},
+		"a version without its checksum": {`{"cluster": {"efa": {"version": "1.60.0"}}}`, nil, "cluster.efa.version needs a cluster.efa.sha256 beside it"},
+		"a number":                       {`{"cluster": {"slurm": {"version": 24.11}}}`, nil, "cluster.slurm.version can't be 24.11"},
+		"what ends a script's quotes":    {`{"cluster": {"slurm": {"base_url": "https://x/'; reboot; '"}}}`, nil, "cluster.slurm.base_url can't be"},
+		"a text for an object":           {`{"cluster": {"slurm": "24"}}`, nil, "cluster.slurm has to be an object"},
+	} {
+		got, err := installerBlanks(tt.attributes, "eu-west-1", "amazonaws.com")
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: error %v, want %q", name, err, tt.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for k, v := range tt.want {
+			if got[k] != v {
+				t.Errorf("%s: %s is %q, want %q", name, k, got[k], v)
+			}
+		}
 	}
 }
 
