@@ -17,10 +17,14 @@ var expression = regexp.MustCompile(`\{\{\s*([A-Za-z0-9_.\[\]-]+)\s*\}\}`)
 // variable.
 var chained = regexp.MustCompile(`^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.(inputs|outputs)(?:\[(\d{1,6})\])?\.([A-Za-z0-9_.\[\]-]+)$`)
 
+// opened is the beginning of what may have been meant as an expression.
+var opened = regexp.MustCompile(`\{\{\s*[A-Za-z0-9_-]+`)
+
 // expressions checks the expressions in a text that stands in the step being read.
-func (p *parser) expressions(text string, pos config.Pos, path string) {
-	for _, m := range expression.FindAllStringSubmatch(text, -1) {
-		what := m[1]
+func (p *parser) expressions(text string, begin config.Pos, path string) {
+	p.unclosed(text, begin, path)
+	for _, m := range expression.FindAllStringSubmatchIndex(text, -1) {
+		what, pos := text[m[2]:m[3]], p.place(text, m[0], begin)
 		if p.variables[what] {
 			continue
 		}
@@ -39,6 +43,34 @@ func (p *parser) expressions(text string, pos config.Pos, path string) {
 		}
 		p.reference(c[1], c[2], pos, path)
 	}
+}
+
+// unclosed warns of braces that are opened and not closed before the next ones. AWS's
+// executor replaces names between {{ and }} alone, so that these reach the shell.
+func (p *parser) unclosed(text string, begin config.Pos, path string) {
+	for _, m := range opened.FindAllStringIndex(text, -1) {
+		rest := text[m[0]+2:]
+		closing, next := strings.Index(rest, "}}"), strings.Index(rest, "{{")
+		if closing < 0 || next >= 0 && next < closing {
+			p.report(config.Warning, p.place(text, m[0], begin), path, "close it with }}", "%s is not closed, so it stays as it is", text[m[0]:m[1]])
+		}
+	}
+}
+
+// place returns where in the file a byte of a text is that begins at a position. What
+// stands in one line is where it begins.
+func (p *parser) place(text string, at int, begin config.Pos) config.Pos {
+	if !strings.Contains(text, "\n") || begin.Line < 1 {
+		return begin
+	}
+	first := strings.LastIndexByte(text[:at], '\n') + 1
+	line, _, _ := strings.Cut(text[first:], "\n")
+	for i := begin.Line - 1; i < len(p.lines); i++ {
+		if k := strings.Index(p.lines[i], line); k >= 0 {
+			return config.Pos{Line: i + 1, Column: k + at - first + 1}
+		}
+	}
+	return begin // of a text that YAML has folded
 }
 
 // reference checks that a step which an expression speaks of runs before.

@@ -24,16 +24,15 @@ const (
 // Parse reads a document. All problems are found at once; with an error among
 // them the document can't be run.
 func Parse(data []byte) (*Document, config.Problems) {
-	p := &parser{doc: &Document{}}
+	p := &parser{doc: &Document{}, lines: strings.Split(string(data), "\n")}
 	if len(data) > MaxBytes {
 		p.errorf(config.Pos{}, "", "put what it installs into files, and download those", "the component has %d bytes, more than the %d that Image Builder takes", len(data), MaxBytes)
 		return p.doc, p.found
 	}
 	root, found := config.ReadYAML(data, "The component")
 	if root == nil {
-		lines := strings.Split(string(data), "\n")
 		for i, f := range found {
-			if f.Pos.Line >= 1 && f.Pos.Line <= len(lines) && strings.Contains(lines[f.Pos.Line-1], "{{") {
+			if f.Pos.Line >= 1 && f.Pos.Line <= len(p.lines) && strings.Contains(p.lines[f.Pos.Line-1], "{{") {
 				found[i].Hint = "an expression in braces has to stand in quotes"
 			}
 		}
@@ -52,6 +51,7 @@ func Parse(data []byte) (*Document, config.Problems) {
 
 type parser struct {
 	doc   *Document
+	lines []string // of the file
 	found config.Problems
 
 	variables map[string]bool // parameters and constants

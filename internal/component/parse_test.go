@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,37 @@ func TestForeignBracesAreLeftAlone(t *testing.T) {
 	_, problems := Parse([]byte(step("action: ExecuteBash", "inputs:", "  commands: ['{{ item }} {{ .Values.x }} {{#if}}']")))
 	if len(problems.At(config.Error)) > 0 || len(problems) != 1 || problems[0].Level != config.Warning {
 		t.Errorf("found %v", problems)
+	}
+}
+
+func TestBracesThatAreNotClosed(t *testing.T) {
+	block := func(lines ...string) string {
+		return step("action: ExecuteBash", "inputs:", "  commands:", "    - |") + "\n              " + strings.Join(lines, "\n              ") + "\n"
+	}
+	for name, tt := range map[string]struct{ text, want string }{
+		"in quotes":                {step("action: ExecuteBash", "inputs:", "  commands: ['echo {{ name']"), "8:22 {{ name is not closed, so it stays as it is (close it with }})"},
+		"by one brace":             {step("action: ExecuteBash", "inputs:", "  commands: ['echo {{ name }']"), "8:22 {{ name is not closed"},
+		"before another":           {step("action: ExecuteBash", "inputs:", "  commands: ['echo {{ one {{ item }}']"), "8:22 {{ one is not closed"},
+		"in a script":              {block("set -e", "echo one", "echo {{ name }"), "12:20 {{ name is not closed"},
+		"in a script, of no name":  {block("set -e", "echo {{ name }}"), "11:20 nothing is named name"},
+		"in a script, with spaces": {block("if true; then", "  echo {{ name", "fi"), "11:22 {{ name is not closed"},
+		"of a path":                {step("action: CreateFile", "inputs:", "  - path: '/x/{{ name'"), "8:19 {{ name is not closed"},
+		"of others":                {block("awk '{{x}}' <<E", "{{#if a}}{{/if}} {{ }} { {", "E"), ""},
+	} {
+		_, problems := Parse([]byte(tt.text))
+		var got []string
+		for _, p := range problems {
+			if p.Level != config.Warning {
+				t.Errorf("%s: %v is no warning", name, p)
+			}
+			got = append(got, fmt.Sprintf("%s %s (%s)", p.Pos, p.Message, p.Hint))
+		}
+		if tt.want == "" {
+			tt.want = "nothing is named x" // whose braces are closed
+		}
+		if !strings.Contains(strings.Join(got, "\n"), tt.want) || tt.want == "nothing is named x" && len(got) != 1 {
+			t.Errorf("%s: found %q, want %q", name, got, tt.want)
+		}
 	}
 }
 
