@@ -38,6 +38,8 @@ type region struct {
 	work string // folder for the test's own files
 	env  []string
 	up   []string // the command that starts it, again too
+
+	clusters *[]*cluster // those entered, to be asked when the test fails
 }
 
 // A result is what a command printed and how it ended.
@@ -66,7 +68,7 @@ func startRegion(t *testing.T, options ...string) *region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &region{home: filepath.Join(home, "region"), work: t.TempDir(), up: append([]string{"pcluster", "sandbox", "up"}, options...)}
+	r := &region{home: filepath.Join(home, "region"), work: t.TempDir(), up: append([]string{"pcluster", "sandbox", "up"}, options...), clusters: new([]*cluster)}
 	r.env = append(os.Environ(),
 		"PATH="+filepath.Dir(pcluster)+":"+filepath.Dir(strings.TrimSpace(string(aws)))+":"+os.Getenv("PATH"),
 		"PCLUSTER_SANDBOX_HOME="+r.home, "PCLUSTER_LOG_FILE="+filepath.Join(r.work, "pcluster-cli.log"),
@@ -88,14 +90,8 @@ func startRegion(t *testing.T, options ...string) *region {
 	return r
 }
 
-// show prints what helps to understand a failure.
+// show prints what helps to understand a failure, the most telling last.
 func (r *region) show(t *testing.T) {
-	t.Logf("status:\n%s", r.run(t, "pcluster", "sandbox", "status").stdout)
-	log, _ := os.ReadFile(filepath.Join(r.home, "daemon.log"))
-	if len(log) > 4000 {
-		log = log[len(log)-4000:]
-	}
-	t.Logf("daemon's log ends:\n%s", log)
 	consoles, _ := filepath.Glob(filepath.Join(r.home, "machines", "*", "console*"))
 	for _, c := range consoles {
 		data, _ := os.ReadFile(c)
@@ -104,6 +100,25 @@ func (r *region) show(t *testing.T) {
 		}
 		t.Logf("%s ends:\n%s", filepath.Base(filepath.Dir(c)), data)
 	}
+	log, _ := os.ReadFile(filepath.Join(r.home, "daemon.log"))
+	if len(log) > 4000 {
+		log = log[len(log)-4000:]
+	}
+	t.Logf("daemon's log ends:\n%s", log)
+	t.Logf("status:\n%s", r.run(t, "pcluster", "sandbox", "status").stdout)
+	for _, c := range *r.clusters {
+		c.show(t)
+	}
+}
+
+// show prints what the cluster's head node knows of its jobs and nodes.
+func (c *cluster) show(t *testing.T) {
+	out := c.ssh(t, `sudo tail -n 30 /var/log/parallelcluster/clustermgtd
+sudo tail -n 15 /var/log/slurmctld.log
+sinfo -R; sinfo -N -o '%N %T %E'; squeue -o '%i %T %r %N %S'
+for node in $(sinfo -h -N -o %N | sort -u); do pcluster-why node "$node"; done
+for job in $(squeue -h -o %i); do pcluster-why job "$job"; done`)
+	t.Logf("cluster %s:\n%s%s", c.name, out.stdout, out.stderr)
 }
 
 // loadEnvironment takes over what `pcluster sandbox env` prints.
@@ -185,7 +200,9 @@ func (r *region) enter(t *testing.T, name, key, user string) *cluster {
 	t.Helper()
 	var ip string
 	r.query(t, &ip, "pcluster", "describe-cluster", "-n", name, "--query", "headNode.privateIpAddress")
-	return &cluster{region: r, name: name, key: key, user: user, ip: ip}
+	c := &cluster{region: r, name: name, key: key, user: user, ip: ip}
+	*r.clusters = append(*r.clusters, c)
+	return c
 }
 
 // query runs a command that prints JSON and decodes it.
