@@ -389,10 +389,12 @@ func (p *planner) hearNodes(view *NodesView) {
 	p.giveUp(&todo)
 }
 
-// progress records where a boot is, if it has got on.
+// progress records where a boot is, if it has got on. The first that is heard of it is
+// recorded in any case: that no step has begun yet, or that all are over.
 func (p *planner) progress(node string, says *Presence) {
 	a := p.mem.Assigned[node]
-	if at := 2*says.Done + len(says.Steps); !says.Booted && a.Progress != at {
+	first := a.Progress == 0 && !a.Booted
+	if at := 1 + 2*says.Done + len(says.Steps); first || !says.Booted && a.Progress != at {
 		a.Progress = at
 		p.mem.Assigned[node] = a
 		p.record(record.Entry{What: record.Booting, Nodes: node, Instances: map[string]string{a.Instance: node}, Steps: says.Steps})

@@ -128,6 +128,27 @@ func TestBootsThatStandStill(t *testing.T) {
 	}
 }
 
+func TestABootThatIsHeardOfWhenItIsOverIsRecordedWhole(t *testing.T) {
+	s := booting(t)
+	over := says(Report{Booted: true, Took: map[string]float64{"units": 0.1}})
+	for range 2 {
+		s.looks(risingState, Observed{Nodes: heard(over)})
+	}
+	var got []record.Kind
+	for _, e := range s.record {
+		got = append(got, e.What)
+	}
+	s.expect("record", got, []record.Kind{record.Booting, record.Booted})
+}
+
+func TestTheBeginningOfABootIsRecorded(t *testing.T) {
+	s := booting(t)
+	s.step(Observed{Said: []Presence{says(Report{})}})
+	s.looks(risingState, Observed{Nodes: heard(says(Report{}))})
+	s.expect("entries", len(s.record), 1)
+	s.expect("entry", s.record[0].What, record.Booting)
+}
+
 func TestABootIsRecorded(t *testing.T) {
 	s := booting(t)
 	s.looks(risingState, Observed{Nodes: heard(says(Report{Steps: []string{"units"}}))})

@@ -152,7 +152,7 @@ type Assignment struct {
 	Named    bool      `json:"named,omitempty"`    // the node can learn its name, and Slurm its address
 	Seen     bool      `json:"seen,omitempty"`     // EC2 has shown the instance since it was launched
 	Ready    bool      `json:"ready,omitempty"`    // slurmd has registered
-	Progress int       `json:"progress,omitempty"` // of its boot, as last recorded: twice the steps that are over and those under way
+	Progress int       `json:"progress,omitempty"` // of its boot, as last recorded: 1, and twice the steps that are over, and those under way; 0: nothing was heard
 	Booted   bool      `json:"booted,omitempty"`   // the boot is over, as the node says
 	Attempts int       `json:"attempts,omitempty"` // to name it that came to no certain end
 }
