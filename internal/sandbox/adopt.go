@@ -46,7 +46,8 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 	}
 	a := &adopter{Region: r, c: c, refs: refs}
 	for _, step := range []func(context.Context) error{
-		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.encryptionKeys, a.secretsAndDatabase, a.reservations,
+		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.encryptionKeys, a.secretsAndDatabase, a.reservations, a.reservationGroups,
+		a.placementGroups,
 	} {
 		if err := step(ctx); err != nil {
 			return Adoption{}, err
@@ -126,8 +127,11 @@ func references(c *config.Cluster) refs {
 		add(&f.images, q.Image.CustomAmi)
 		scripts(q.CustomActions.OnNodeStart, q.CustomActions.OnNodeConfigured)
 		nodeIam(q.Iam)
-		for _, cr := range q.ComputeResources {
-			f.nodes += cr.MaxCount
+		for i := range q.ComputeResources {
+			f.nodes += q.ComputeResources[i].MaxCount
+			if t := q.ReservationOf(&q.ComputeResources[i]); t != nil {
+				arn(t.CapacityReservationResourceGroupArn)
+			}
 		}
 	}
 	if c.LoginNodes != nil {
@@ -560,11 +564,11 @@ func (a *adopter) reservations(ctx context.Context) error {
 			a.not("capacity reservation %s of queue %s: the file does not say of which instance type; create it with aws ec2 create-capacity-reservation", id, t.queue.Name)
 			continue
 		}
-		subnets, err := a.ec2.DescribeSubnets(ctx, &awsec2.DescribeSubnetsInput{SubnetIds: t.queue.Networking.SubnetIds[:1]})
+		zones, err := a.zonesOf(ctx, t.queue.Networking.SubnetIds[:1])
 		if err != nil {
 			return fmt.Errorf("capacity reservation %s: %w", id, err)
 		}
-		zone, block := awssdk.ToString(subnets.Subnets[0].AvailabilityZone), t.queue.CapacityType == config.CapacityBlock
+		zone, block := zones[0], t.queue.CapacityType == config.CapacityBlock
 		if err := a.ec2.AdoptReservation(ctx, id, t.kind, zone, counts[id], block); err != nil {
 			return fmt.Errorf("capacity reservation %s: %w", id, err)
 		}
@@ -573,6 +577,104 @@ func (a *adopter) reservations(ctx context.Context) error {
 			what = ", a capacity block that is active"
 		}
 		a.made("reservation", id, "%d × %s in %s%s", counts[id], t.kind, zone, what)
+	}
+	return nil
+}
+
+// zonesOf returns the availability zones of subnets, each once.
+func (a *adopter) zonesOf(ctx context.Context, subnets []string) (zones []string, err error) {
+	out, err := a.ec2.DescribeSubnets(ctx, &awsec2.DescribeSubnetsInput{SubnetIds: subnets})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range out.Subnets {
+		if zone := awssdk.ToString(s.AvailabilityZone); !slices.Contains(zones, zone) {
+			zones = append(zones, zone)
+		}
+	}
+	return zones, nil
+}
+
+// reservationGroups makes the groups of reservations that compute resources target. A group
+// gets a reservation of each instance type in each zone of the queue, large enough for all
+// nodes that the compute resources may have there.
+func (a *adopter) reservationGroups(ctx context.Context) error {
+	type capacity struct {
+		kind, zone string
+		block      bool
+	}
+	wanted := map[string]map[capacity]int{}
+	var order []string
+	for i := range a.c.Scheduling.SlurmQueues {
+		q := &a.c.Scheduling.SlurmQueues[i]
+		for j := range q.ComputeResources {
+			r := &q.ComputeResources[j]
+			t := q.ReservationOf(r)
+			if t == nil || t.CapacityReservationResourceGroupArn == "" {
+				continue
+			}
+			arn := t.CapacityReservationResourceGroupArn
+			if wanted[arn] == nil {
+				wanted[arn] = map[capacity]int{}
+				order = append(order, arn)
+			}
+			zones, err := a.zonesOf(ctx, q.Networking.SubnetIds)
+			if err != nil {
+				return fmt.Errorf("resource group %s: %w", arn, err)
+			}
+			for _, kind := range r.InstanceTypes() {
+				for _, zone := range zones {
+					wanted[arn][capacity{kind, zone, q.CapacityType == config.CapacityBlock}] += r.MaxCount
+				}
+			}
+		}
+	}
+	for _, arn := range order {
+		if _, err := a.groups.Reservations(arn); err == nil {
+			a.made("resource group", arn, "exists")
+			continue
+		}
+		var members, parts []string
+		for c, count := range wanted[arn] {
+			id := region.NewID("cr")
+			if err := a.ec2.AdoptReservation(ctx, id, c.kind, c.zone, count, c.block); err != nil {
+				return fmt.Errorf("resource group %s: %w", arn, err)
+			}
+			members = append(members, a.identity.ARN("ec2", "capacity-reservation/"+id))
+			parts = append(parts, fmt.Sprintf("%d × %s in %s", count, c.kind, c.zone))
+		}
+		if err := a.groups.Adopt(arn, members); err != nil {
+			return err
+		}
+		slices.Sort(parts)
+		a.made("resource group", arn, "%s", strings.Join(parts, ", "))
+	}
+	return nil
+}
+
+// placementGroups makes the placement groups that queues name, in which instances are close
+// to each other.
+func (a *adopter) placementGroups(ctx context.Context) error {
+	seen := map[string]bool{"": true}
+	for i := range a.c.Scheduling.SlurmQueues {
+		q := &a.c.Scheduling.SlurmQueues[i]
+		for j := range q.ComputeResources {
+			name := q.PlacementGroupOf(&q.ComputeResources[j]).Existing()
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			what := "instances close to each other"
+			_, err := a.ec2.CreatePlacementGroup(ctx, &awsec2.CreatePlacementGroupInput{GroupName: &name, Strategy: types.PlacementStrategyCluster})
+			var refused smithy.APIError
+			switch {
+			case errors.As(err, &refused) && refused.ErrorCode() == "InvalidPlacementGroup.Duplicate":
+				what = "exists"
+			case err != nil:
+				return fmt.Errorf("placement group %s: %w", name, err)
+			}
+			a.made("placement group", name, "%s", what)
+		}
 	}
 	return nil
 }
@@ -588,11 +690,6 @@ func (a *adopter) leaveOut() {
 	}
 	if z := a.c.Scheduling.SlurmSettings.Dns.HostedZoneId; z != "" {
 		a.not("SlurmSettings.Dns.HostedZoneId %s: create the zone with aws route53", z)
-	}
-	for _, q := range a.c.Scheduling.SlurmQueues {
-		if g := q.Networking.PlacementGroup.Existing(); g != "" {
-			a.not("placement group %s of queue %s: create it with aws ec2 create-placement-group", g, q.Name)
-		}
 	}
 }
 

@@ -145,3 +145,58 @@ SharedStorage:
 		t.Error("a key that no file names is there")
 	}
 }
+
+// Queues that target a group of reservations, and a placement group, find them, and adopting
+// again makes nothing more.
+func TestGroupsThatFilesNameAreThere(t *testing.T) {
+	l, err := OpenLight(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const group = "arn:aws:resource-groups:eu-west-1:123456789012:group/rooms"
+	file := []byte(`
+Region: eu-west-1
+Image: {Os: alinux2023}
+HeadNode: {InstanceType: t3.small, Networking: {SubnetId: subnet-0123456789abcdef0}}
+Scheduling:
+  Scheduler: slurm
+  SlurmQueues:
+  - Name: q
+    CapacityReservationTarget: {CapacityReservationResourceGroupArn: "` + group + `"}
+    Networking: {SubnetIds: [subnet-0123456789abcdef0, subnet-1123456789abcdef0], PlacementGroup: {Name: near}}
+    ComputeResources:
+    - {Name: a, Instances: [{InstanceType: c5.large}, {InstanceType: m5.large}], MaxCount: 3}
+    - {Name: b, Instances: [{InstanceType: c5.large}], MaxCount: 2}
+`)
+	id, secret := l.Credentials()
+	for range 2 {
+		if _, err := l.Adopt(t.Context(), "cluster.yaml", file); err != nil {
+			t.Fatal(err)
+		}
+		source := live.New(aws.Config{Region: "eu-west-1", BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
+		if _, err := source.PlacementGroup(t.Context(), "near"); err != nil {
+			t.Errorf("the placement group: %v", err)
+		}
+		g, err := source.ReservationGroup(t.Context(), group)
+		if err != nil || !g.Pool {
+			t.Fatalf("%+v, %v: want a pool of reservations", g, err)
+		}
+		got := map[string]int{}
+		for _, id := range g.Reservations {
+			r, err := source.Reservation(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[r.InstanceType+" "+r.AZ] += r.Total
+		}
+		want := map[string]int{"c5.large eu-west-1a": 5, "c5.large eu-west-1b": 5, "m5.large eu-west-1a": 3, "m5.large eu-west-1b": 3}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("capacity (-want +got):\n%s", diff)
+		}
+	}
+}

@@ -5,6 +5,7 @@ package resourcegroups
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,23 @@ func (s *Service) Reservations(nameOrARN string) ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// Adopt makes the group of capacity reservations with the given ARN and members.
+func (s *Service) Adopt(arn string, members []string) error {
+	name := s.named(&arn, nil)
+	if strings.HasPrefix(name, "arn:") {
+		return fmt.Errorf("resource group %s is of another region or account", arn)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(members)
+	return s.groups.Put(name, group{Name: name, Description: "adopted", Members: members, Configuration: []types.GroupConfigurationItem{
+		{Type: aws.String("AWS::EC2::CapacityReservationPool")},
+		{Type: aws.String("AWS::ResourceGroups::Generic"), Parameters: []types.GroupConfigurationParameter{
+			{Name: aws.String("allowed-resource-types"), Values: []string{"AWS::EC2::CapacityReservation"}},
+		}},
+	}})
 }
 
 // typeOf names the type of a member, of those that are in groups with a configuration.
