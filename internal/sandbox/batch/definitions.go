@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/batch"
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
+
+	"pcluster/internal/sandbox/page"
 )
 
 // checkContainer refuses containers that jobs here can't have.
@@ -128,7 +130,7 @@ func (s *Service) DeregisterJobDefinition(_ context.Context, in *sdk.DeregisterJ
 
 // DescribeJobDefinitions tells of definitions.
 func (s *Service) DescribeJobDefinitions(_ context.Context, in *sdk.DescribeJobDefinitionsInput) (*sdk.DescribeJobDefinitionsOutput, error) {
-	out := &sdk.DescribeJobDefinitionsOutput{JobDefinitions: []types.JobDefinition{}}
+	all := []types.JobDefinition{}
 	for _, d := range s.definitions.All() {
 		full := fmt.Sprintf("%s:%d", *d.JobDefinitionName, *d.Revision)
 		switch {
@@ -136,8 +138,12 @@ func (s *Service) DescribeJobDefinitions(_ context.Context, in *sdk.DescribeJobD
 		case in.JobDefinitionName != nil && *in.JobDefinitionName != *d.JobDefinitionName:
 		case in.Status != nil && *in.Status != *d.Status:
 		default:
-			out.JobDefinitions = append(out.JobDefinitions, d)
+			all = append(all, d)
 		}
 	}
-	return out, nil
+	some, next, err := page.Of(all, func(d types.JobDefinition) string { return nameOf(d.JobDefinitionArn) }, in.NextToken, page.Limit(in.MaxResults, 100))
+	if err != nil {
+		return nil, errToken
+	}
+	return &sdk.DescribeJobDefinitionsOutput{JobDefinitions: some, NextToken: next}, nil
 }

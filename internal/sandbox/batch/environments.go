@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/batch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/google/uuid"
+
+	"pcluster/internal/sandbox/page"
 )
 
 // optimal are the families that Batch chooses of where a compute environment names none.
@@ -207,7 +209,7 @@ func (s *Service) DeleteComputeEnvironment(_ context.Context, in *sdk.DeleteComp
 // DescribeComputeEnvironments tells of the named compute environments, or of all. What
 // is desired are the vCPUs of the machines that run.
 func (s *Service) DescribeComputeEnvironments(_ context.Context, in *sdk.DescribeComputeEnvironmentsInput) (*sdk.DescribeComputeEnvironmentsOutput, error) {
-	out := &sdk.DescribeComputeEnvironmentsOutput{ComputeEnvironments: []types.ComputeEnvironmentDetail{}}
+	all := []types.ComputeEnvironmentDetail{}
 	for _, e := range s.environments.All() {
 		if len(in.ComputeEnvironments) > 0 && !slices.ContainsFunc(in.ComputeEnvironments, func(n string) bool { return nameOf(&n) == *e.Desc.ComputeEnvironmentName }) {
 			continue
@@ -215,9 +217,13 @@ func (s *Service) DescribeComputeEnvironments(_ context.Context, in *sdk.Describ
 		r := *e.Desc.ComputeResources
 		r.DesiredvCpus = aws.Int32(s.used(*e.Desc.ComputeEnvironmentName))
 		e.Desc.ComputeResources = &r
-		out.ComputeEnvironments = append(out.ComputeEnvironments, e.Desc)
+		all = append(all, e.Desc)
 	}
-	return out, nil
+	some, next, err := page.Of(all, func(d types.ComputeEnvironmentDetail) string { return *d.ComputeEnvironmentName }, in.NextToken, page.Limit(in.MaxResults, 100))
+	if err != nil {
+		return nil, errToken
+	}
+	return &sdk.DescribeComputeEnvironmentsOutput{ComputeEnvironments: some, NextToken: next}, nil
 }
 
 // CreateJobQueue makes a queue.
@@ -324,11 +330,15 @@ func (s *Service) DeleteJobQueue(_ context.Context, in *sdk.DeleteJobQueueInput)
 
 // DescribeJobQueues tells of the named queues, or of all.
 func (s *Service) DescribeJobQueues(_ context.Context, in *sdk.DescribeJobQueuesInput) (*sdk.DescribeJobQueuesOutput, error) {
-	out := &sdk.DescribeJobQueuesOutput{JobQueues: []types.JobQueueDetail{}}
+	all := []types.JobQueueDetail{}
 	for _, q := range s.queues.All() {
 		if len(in.JobQueues) == 0 || slices.ContainsFunc(in.JobQueues, func(n string) bool { return nameOf(&n) == *q.JobQueueName }) {
-			out.JobQueues = append(out.JobQueues, q)
+			all = append(all, q)
 		}
 	}
-	return out, nil
+	some, next, err := page.Of(all, func(d types.JobQueueDetail) string { return *d.JobQueueName }, in.NextToken, page.Limit(in.MaxResults, 100))
+	if err != nil {
+		return nil, errToken
+	}
+	return &sdk.DescribeJobQueuesOutput{JobQueues: some, NextToken: next}, nil
 }

@@ -342,8 +342,9 @@ func (s *Service) ListJobs(_ context.Context, in *sdk.ListJobsInput) (*sdk.ListJ
 	if given != 1 {
 		return nil, invalid("Exactly one of jobQueue, arrayJobId and multiNodeJobId must be given")
 	}
-	if len(in.Filters) > 0 {
-		return nil, elsewhere("Filters of lists of jobs")
+	chosen, err := filtered(in.Filters)
+	if err != nil {
+		return nil, err
 	}
 	status := in.JobStatus
 	var all []types.JobSummary
@@ -362,6 +363,9 @@ func (s *Service) ListJobs(_ context.Context, in *sdk.ListJobsInput) (*sdk.ListJ
 				return nil, invalid("Job Queue %s not found", *in.JobQueue)
 			}
 			status = cmp.Or(status, types.JobStatusRunning)
+			if len(in.Filters) > 0 {
+				status = "" // jobs of all states, whatever is said
+			}
 		}
 		rows := s.jobs.All()
 		slices.SortStableFunc(rows, func(a, b job) int {
@@ -369,7 +373,7 @@ func (s *Service) ListJobs(_ context.Context, in *sdk.ListJobsInput) (*sdk.ListJ
 		})
 		for _, j := range rows {
 			mine := in.JobQueue != nil && j.Parent == "" && nameOf(j.Desc.JobQueue) == nameOf(in.JobQueue) || in.ArrayJobId != nil && j.Parent == *in.ArrayJobId
-			if mine && (status == "" || j.Desc.Status == status) {
+			if mine && (status == "" || j.Desc.Status == status) && chosen(&j.Desc) {
 				all = append(all, summary(&j.Desc))
 			}
 		}
@@ -382,6 +386,48 @@ func (s *Service) ListJobs(_ context.Context, in *sdk.ListJobsInput) (*sdk.ListJ
 		out.NextToken = aws.String(strconv.Itoa(to))
 	}
 	return out, nil
+}
+
+// filtered says which jobs the filter of a list lets through; there is one at most. Texts may
+// end with an asterisk, times are milliseconds.
+func filtered(filters []types.KeyValuesPair) (func(*types.JobDetail) bool, error) {
+	if len(filters) == 0 {
+		return func(*types.JobDetail) bool { return true }, nil
+	}
+	if len(filters) > 1 {
+		return nil, invalid("Only one filter can be given at a time")
+	}
+	f := filters[0]
+	matches := func(text string) bool {
+		text = strings.ToLower(text)
+		return slices.ContainsFunc(f.Values, func(v string) bool {
+			prefix, open := strings.CutSuffix(strings.ToLower(v), "*")
+			return text == prefix || open && strings.HasPrefix(text, prefix)
+		})
+	}
+	switch name := aws.ToString(f.Name); name {
+	case "JOB_NAME":
+		return func(d *types.JobDetail) bool { return matches(aws.ToString(d.JobName)) }, nil
+	case "JOB_DEFINITION":
+		return func(d *types.JobDetail) bool {
+			full := nameOf(d.JobDefinition)
+			name, _, _ := strings.Cut(full, ":")
+			return matches(aws.ToString(d.JobDefinition)) || matches(full) || matches(name)
+		}, nil
+	case "BEFORE_CREATED_AT", "AFTER_CREATED_AT":
+		if len(f.Values) != 1 {
+			return nil, invalid("The filter %s takes one value", name)
+		}
+		at, err := strconv.ParseInt(f.Values[0], 10, 64)
+		if err != nil {
+			return nil, invalid("The filter %s takes milliseconds, not %q", name, f.Values[0])
+		}
+		return func(d *types.JobDetail) bool {
+			return name == "BEFORE_CREATED_AT" && *d.CreatedAt <= at || name == "AFTER_CREATED_AT" && *d.CreatedAt >= at
+		}, nil
+	default:
+		return nil, elsewhere("Filters of jobs by " + name)
+	}
 }
 
 func index(j *job) int32 {

@@ -168,6 +168,8 @@ func invalid(format string, args ...any) error {
 	return wire.Errorf("ClientException", format, args...)
 }
 
+var errToken = invalid("The next token is not valid")
+
 // elsewhere refuses what the region does not have.
 func elsewhere(what string) error {
 	return invalid("%s are not part of this sandbox", what)

@@ -24,6 +24,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 
+	"pcluster/internal/sandbox/page"
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/store"
 	"pcluster/internal/sandbox/wire"
@@ -93,6 +94,8 @@ func (s *Service) missing(name string) error {
 		Message: fmt.Sprintf("The repository with name '%s' does not exist in the registry with id '%s'", name, s.id.Account())}
 }
 
+var errToken = wire.Errorf("InvalidParameterException", "Invalid parameter at 'nextToken' failed to satisfy constraint: 'must be a token of this list'")
+
 // CreateRepository makes an empty repository.
 func (s *Service) CreateRepository(_ context.Context, in *sdk.CreateRepositoryInput) (*sdk.CreateRepositoryOutput, error) {
 	name, now := aws.ToString(in.RepositoryName), s.now().UTC()
@@ -130,11 +133,14 @@ func (s *Service) Registry() string {
 
 // DescribeRepositories tells of the named repositories, or of all.
 func (s *Service) DescribeRepositories(_ context.Context, in *sdk.DescribeRepositoriesInput) (*sdk.DescribeRepositoriesOutput, error) {
+	out := &sdk.DescribeRepositoriesOutput{}
 	names := in.RepositoryNames
 	if len(names) == 0 {
-		names = s.repositories.Keys()
+		var err error
+		if names, out.NextToken, err = page.Of(s.repositories.Keys(), func(name string) string { return name }, in.NextToken, page.Limit(in.MaxResults, 100)); err != nil {
+			return nil, errToken
+		}
 	}
-	out := &sdk.DescribeRepositoriesOutput{}
 	for _, name := range names {
 		v, ok := s.repositories.Get(name)
 		if !ok {
@@ -255,18 +261,23 @@ func (s *Service) ListImages(_ context.Context, in *sdk.ListImagesInput) (*sdk.L
 	if in.Filter != nil && in.Filter.TagStatus != "" {
 		only = in.Filter.TagStatus
 	}
-	out := &sdk.ListImagesOutput{ImageIds: []types.ImageIdentifier{}}
+	all := []types.ImageIdentifier{}
 	for _, v := range s.imagesOf(name) {
 		if len(v.Tags) == 0 && only != types.TagStatusTagged {
-			out.ImageIds = append(out.ImageIds, types.ImageIdentifier{ImageDigest: aws.String(v.Digest)})
+			all = append(all, types.ImageIdentifier{ImageDigest: aws.String(v.Digest)})
 		}
-		for _, t := range v.Tags {
+		for _, t := range slices.Sorted(slices.Values(v.Tags)) {
 			if only != types.TagStatusUntagged {
-				out.ImageIds = append(out.ImageIds, types.ImageIdentifier{ImageDigest: aws.String(v.Digest), ImageTag: aws.String(t)})
+				all = append(all, types.ImageIdentifier{ImageDigest: aws.String(v.Digest), ImageTag: aws.String(t)})
 			}
 		}
 	}
-	return out, nil
+	key := func(id types.ImageIdentifier) string { return *id.ImageDigest + " " + aws.ToString(id.ImageTag) }
+	some, next, err := page.Of(all, key, in.NextToken, page.Limit(in.MaxResults, 100))
+	if err != nil {
+		return nil, errToken
+	}
+	return &sdk.ListImagesOutput{ImageIds: some, NextToken: next}, nil
 }
 
 // is says whether an identifier means an image.
@@ -282,12 +293,12 @@ func (s *Service) DescribeImages(_ context.Context, in *sdk.DescribeImagesInput)
 		return nil, s.missing(name)
 	}
 	held := s.imagesOf(name)
-	out := &sdk.DescribeImagesOutput{ImageDetails: []types.ImageDetail{}}
+	all := []types.ImageDetail{}
 	for _, v := range held {
 		if len(in.ImageIds) > 0 && !slices.ContainsFunc(in.ImageIds, v.is) {
 			continue
 		}
-		out.ImageDetails = append(out.ImageDetails, types.ImageDetail{
+		all = append(all, types.ImageDetail{
 			RegistryId: aws.String(s.id.Account()), RepositoryName: &name, ImageDigest: aws.String(v.Digest), ImageTags: v.Tags,
 			ImageSizeInBytes: aws.Int64(v.Size), ImagePushedAt: aws.Time(v.Pushed),
 		})
@@ -298,7 +309,11 @@ func (s *Service) DescribeImages(_ context.Context, in *sdk.DescribeImagesInput)
 				orNull(id.ImageDigest), orNull(id.ImageTag), name, s.id.Account())
 		}
 	}
-	return out, nil
+	some, next, err := page.Of(all, func(d types.ImageDetail) string { return *d.ImageDigest }, in.NextToken, page.Limit(in.MaxResults, 100))
+	if err != nil {
+		return nil, errToken
+	}
+	return &sdk.DescribeImagesOutput{ImageDetails: some, NextToken: next}, nil
 }
 
 func orNull(s *string) string {

@@ -6,7 +6,10 @@ package kms
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +41,10 @@ type key struct {
 	Created         time.Time
 	Deletion        time.Time // when it is to go; zero: it stays
 	OfAWS           bool      // of a service of AWS's
+	Disabled        bool
+	Policy          string // empty: the account may do everything
+	Rotation        int32  // days; 0: the key stays as it is
+	Tags            map[string]string
 }
 
 // alias is a row; its key is its name, which begins with alias/.
@@ -58,10 +65,25 @@ func (s *Service) Register(m *wire.Service) {
 	wire.Handle(m, "CreateKey", s.CreateKey)
 	wire.Handle(m, "DescribeKey", s.DescribeKey)
 	wire.Handle(m, "ListKeys", s.ListKeys)
-	wire.Handle(m, "CreateAlias", s.CreateAlias)
-	wire.Handle(m, "DeleteAlias", s.DeleteAlias)
+	wire.Handle(m, "EnableKey", s.EnableKey)
+	wire.Handle(m, "DisableKey", s.DisableKey)
 	wire.Handle(m, "ScheduleKeyDeletion", s.ScheduleKeyDeletion)
+	wire.Handle(m, "CancelKeyDeletion", s.CancelKeyDeletion)
+	wire.Handle(m, "CreateAlias", s.CreateAlias)
+	wire.Handle(m, "UpdateAlias", s.UpdateAlias)
+	wire.Handle(m, "DeleteAlias", s.DeleteAlias)
+	wire.Handle(m, "ListAliases", s.ListAliases)
+	wire.Handle(m, "GetKeyPolicy", s.GetKeyPolicy)
+	wire.Handle(m, "PutKeyPolicy", s.PutKeyPolicy)
+	wire.Handle(m, "GetKeyRotationStatus", s.GetKeyRotationStatus)
+	wire.Handle(m, "EnableKeyRotation", s.EnableKeyRotation)
+	wire.Handle(m, "DisableKeyRotation", s.DisableKeyRotation)
+	wire.Handle(m, "TagResource", s.TagResource)
+	wire.Handle(m, "UntagResource", s.UntagResource)
+	wire.Handle(m, "ListResourceTags", s.ListResourceTags)
 }
+
+var errMarker = wire.Errorf("InvalidMarkerException", "The marker is not valid")
 
 func (s *Service) arn(resource string) string { return s.id.ARN("kms", resource) }
 
@@ -76,7 +98,7 @@ func (s *Service) find(name string) (key, error) {
 	case strings.HasPrefix(bare, "alias/"):
 		a, ok := s.aliases.Get(bare)
 		if !ok {
-			return key{}, wire.Errorf("NotFoundException", "Alias %s is not found.", s.arn(bare))
+			return key{}, s.noAlias(bare)
 		}
 		bare = a.Key
 	}
@@ -106,15 +128,18 @@ func (s *Service) ofAWS(name string) (key, error) {
 func (s *Service) metadata(k key) *types.KeyMetadata {
 	m := &types.KeyMetadata{
 		KeyId: &k.ID, Arn: aws.String(s.arn("key/" + k.ID)), AWSAccountId: aws.String(s.id.Account()), CreationDate: &k.Created, Description: &k.Description,
-		Enabled: k.Deletion.IsZero(), KeyState: types.KeyStateEnabled, KeyManager: types.KeyManagerTypeCustomer, KeyUsage: types.KeyUsageTypeEncryptDecrypt,
+		Enabled: k.Deletion.IsZero() && !k.Disabled, KeyState: types.KeyStateEnabled, KeyManager: types.KeyManagerTypeCustomer, KeyUsage: types.KeyUsageTypeEncryptDecrypt,
 		KeySpec: types.KeySpecSymmetricDefault, Origin: types.OriginTypeAwsKms, MultiRegion: aws.Bool(false),
 		EncryptionAlgorithms: []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
 	}
 	if k.OfAWS {
 		m.KeyManager = types.KeyManagerTypeAws
 	}
-	if !k.Deletion.IsZero() {
+	switch {
+	case !k.Deletion.IsZero():
 		m.KeyState, m.DeletionDate = types.KeyStatePendingDeletion, &k.Deletion
+	case k.Disabled:
+		m.KeyState = types.KeyStateDisabled
 	}
 	return m
 }
@@ -124,7 +149,10 @@ func (s *Service) CreateKey(_ context.Context, in *kms.CreateKeyInput) (*kms.Cre
 	if spec := cmp.Or(in.KeySpec, types.KeySpecSymmetricDefault); spec != types.KeySpecSymmetricDefault || aws.ToBool(in.MultiRegion) {
 		return nil, wire.Errorf("UnsupportedOperationException", "The sandbox has keys of %s in one region only", types.KeySpecSymmetricDefault)
 	}
-	k := key{ID: uuid.NewString(), Description: aws.ToString(in.Description), Created: s.now()}
+	k := key{ID: uuid.NewString(), Description: aws.ToString(in.Description), Created: s.now(), Policy: aws.ToString(in.Policy), Tags: map[string]string{}}
+	for _, t := range in.Tags {
+		k.Tags[aws.ToString(t.TagKey)] = aws.ToString(t.TagValue)
+	}
 	if err := s.keys.Put(k.ID, k); err != nil {
 		return nil, err
 	}
@@ -148,27 +176,110 @@ func (s *Service) ListKeys(_ context.Context, in *kms.ListKeysInput) (*kms.ListK
 	}
 	some, next, err := page.Of(all, func(e types.KeyListEntry) string { return *e.KeyId }, in.Marker, page.Limit(in.Limit, 100))
 	if err != nil {
-		return nil, wire.Errorf("InvalidMarkerException", "The marker is not valid")
+		return nil, errMarker
 	}
 	return &kms.ListKeysOutput{Keys: some, NextMarker: next, Truncated: next != nil}, nil
 }
 
-// CreateAlias gives a key a name.
-func (s *Service) CreateAlias(_ context.Context, in *kms.CreateAliasInput) (*kms.CreateAliasOutput, error) {
-	name := aws.ToString(in.AliasName)
-	if !strings.HasPrefix(name, "alias/") || strings.HasPrefix(name, "alias/aws/") {
-		return nil, wire.Errorf("InvalidAliasNameException", "Alias must start with the prefix \"alias/\", and not with \"alias/aws/\"")
+// change changes a key of the account's own, unless fn refuses.
+func (s *Service) change(name *string, fn func(*key) error) (key, error) {
+	k, err := s.find(aws.ToString(name))
+	if err != nil {
+		return k, err
 	}
-	k, err := s.find(aws.ToString(in.TargetKeyId))
+	if k.OfAWS {
+		return k, wire.Errorf("AccessDeniedException", "The request is denied: the key is AWS's own")
+	}
+	return s.keys.Update(k.ID, fn)
+}
+
+// staying changes a key that is not about to go.
+func (s *Service) staying(name *string, fn func(*key)) (key, error) {
+	return s.change(name, func(k *key) error {
+		if !k.Deletion.IsZero() {
+			return wire.Errorf("KMSInvalidStateException", "%s is pending deletion.", s.arn("key/"+k.ID))
+		}
+		fn(k)
+		return nil
+	})
+}
+
+// EnableKey lets a key be used.
+func (s *Service) EnableKey(_ context.Context, in *kms.EnableKeyInput) (*kms.EnableKeyOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) { k.Disabled = false })
+	return &kms.EnableKeyOutput{}, err
+}
+
+// DisableKey lets nobody use a key until it is enabled.
+func (s *Service) DisableKey(_ context.Context, in *kms.DisableKeyInput) (*kms.DisableKeyOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) { k.Disabled = true })
+	return &kms.DisableKeyOutput{}, err
+}
+
+// ScheduleKeyDeletion lets nobody use a key any more. The region keeps it: what would
+// be encrypted with it is not.
+func (s *Service) ScheduleKeyDeletion(_ context.Context, in *kms.ScheduleKeyDeletionInput) (*kms.ScheduleKeyDeletionOutput, error) {
+	days := cmp.Or(aws.ToInt32(in.PendingWindowInDays), 30)
+	if days < 7 || days > 30 {
+		return nil, wire.Errorf("ValidationException", "PendingWindowInDays is %d, and must be between 7 and 30", days)
+	}
+	k, err := s.staying(in.KeyId, func(k *key) { k.Deletion = s.now().AddDate(0, 0, int(days)) })
 	if err != nil {
 		return nil, err
 	}
+	return &kms.ScheduleKeyDeletionOutput{
+		KeyId: aws.String(s.arn("key/" + k.ID)), DeletionDate: &k.Deletion, KeyState: types.KeyStatePendingDeletion, PendingWindowInDays: &days,
+	}, nil
+}
+
+// CancelKeyDeletion keeps a key, which is disabled then.
+func (s *Service) CancelKeyDeletion(_ context.Context, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
+	k, err := s.change(in.KeyId, func(k *key) error {
+		if k.Deletion.IsZero() {
+			return wire.Errorf("KMSInvalidStateException", "%s is not pending deletion.", s.arn("key/"+k.ID))
+		}
+		k.Deletion, k.Disabled = time.Time{}, true
+		return nil
+	})
+	return &kms.CancelKeyDeletionOutput{KeyId: aws.String(s.arn("key/" + k.ID))}, err
+}
+
+// nameAlias makes an alias lead to a key.
+func (s *Service) nameAlias(name, target *string, there bool) error {
+	n := aws.ToString(name)
+	switch {
+	case !strings.HasPrefix(n, "alias/"):
+		return wire.Errorf("ValidationException", "Alias must start with the prefix \"alias/\"")
+	case strings.HasPrefix(n, "alias/aws/"):
+		return wire.Errorf("InvalidAliasNameException", "Aliases that begin with \"alias/aws/\" are AWS's own")
+	}
+	k, err := s.find(aws.ToString(target))
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.aliases.Get(name); ok {
-		return nil, wire.Errorf("AlreadyExistsException", "An alias with the name %s already exists", s.arn(name))
+	switch _, ok := s.aliases.Get(n); {
+	case ok && !there:
+		return wire.Errorf("AlreadyExistsException", "An alias with the name %s already exists", s.arn(n))
+	case !ok && there:
+		return s.noAlias(n)
 	}
-	return &kms.CreateAliasOutput{}, s.aliases.Put(name, alias{name, k.ID})
+	return s.aliases.Put(n, alias{n, k.ID})
+}
+
+func (s *Service) noAlias(name string) error {
+	return wire.Errorf("NotFoundException", "Alias %s is not found.", s.arn(name))
+}
+
+// CreateAlias gives a key a name.
+func (s *Service) CreateAlias(_ context.Context, in *kms.CreateAliasInput) (*kms.CreateAliasOutput, error) {
+	return &kms.CreateAliasOutput{}, s.nameAlias(in.AliasName, in.TargetKeyId, false)
+}
+
+// UpdateAlias gives a key the name of another.
+func (s *Service) UpdateAlias(_ context.Context, in *kms.UpdateAliasInput) (*kms.UpdateAliasOutput, error) {
+	return &kms.UpdateAliasOutput{}, s.nameAlias(in.AliasName, in.TargetKeyId, true)
 }
 
 // DeleteAlias takes a name away.
@@ -177,29 +288,116 @@ func (s *Service) DeleteAlias(_ context.Context, in *kms.DeleteAliasInput) (*kms
 	defer s.mu.Unlock()
 	name := aws.ToString(in.AliasName)
 	if _, ok := s.aliases.Get(name); !ok {
-		return nil, wire.Errorf("NotFoundException", "Alias %s is not found.", s.arn(name))
+		return nil, s.noAlias(name)
 	}
 	return &kms.DeleteAliasOutput{}, s.aliases.Delete(name)
 }
 
-// ScheduleKeyDeletion lets nobody use a key any more. The region keeps it: what would
-// be encrypted with it is not.
-func (s *Service) ScheduleKeyDeletion(_ context.Context, in *kms.ScheduleKeyDeletionInput) (*kms.ScheduleKeyDeletionOutput, error) {
+// ListAliases lists the names of a key, or of all keys.
+func (s *Service) ListAliases(_ context.Context, in *kms.ListAliasesInput) (*kms.ListAliasesOutput, error) {
+	only := ""
+	if in.KeyId != nil {
+		k, err := s.find(*in.KeyId)
+		if err != nil {
+			return nil, err
+		}
+		only = k.ID
+	}
+	var all []types.AliasListEntry
+	for _, a := range s.aliases.All() {
+		if only == "" || a.Key == only {
+			all = append(all, types.AliasListEntry{AliasName: aws.String(a.Name), AliasArn: aws.String(s.arn(a.Name)), TargetKeyId: aws.String(a.Key)})
+		}
+	}
+	some, next, err := page.Of(all, func(e types.AliasListEntry) string { return *e.AliasName }, in.Marker, page.Limit(in.Limit, 50))
+	if err != nil {
+		return nil, errMarker
+	}
+	return &kms.ListAliasesOutput{Aliases: some, NextMarker: next, Truncated: next != nil}, nil
+}
+
+// GetKeyPolicy tells who may use a key; the region does not ask it.
+func (s *Service) GetKeyPolicy(_ context.Context, in *kms.GetKeyPolicyInput) (*kms.GetKeyPolicyOutput, error) {
 	k, err := s.find(aws.ToString(in.KeyId))
-	switch days := aws.ToInt32(in.PendingWindowInDays); {
-	case err != nil:
-		return nil, err
-	case k.OfAWS:
-		return nil, wire.Errorf("AccessDeniedException", "The request is denied: the key is AWS's own")
-	case !k.Deletion.IsZero():
-		return nil, wire.Errorf("KMSInvalidStateException", "%s is pending deletion.", s.arn("key/"+k.ID))
-	default:
-		k.Deletion = s.now().AddDate(0, 0, int(cmp.Or(days, 30)))
-	}
-	if err := s.keys.Put(k.ID, k); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return &kms.ScheduleKeyDeletionOutput{KeyId: aws.String(s.arn("key/" + k.ID)), DeletionDate: &k.Deletion, KeyState: types.KeyStatePendingDeletion}, nil
+	p := cmp.Or(k.Policy, `{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow","Principal":{"AWS":"`+
+		s.id.GlobalARN("iam", "root")+`"},"Action":"kms:*","Resource":"*"}]}`)
+	return &kms.GetKeyPolicyOutput{Policy: &p, PolicyName: aws.String("default")}, nil
+}
+
+// PutKeyPolicy says who may use a key.
+func (s *Service) PutKeyPolicy(_ context.Context, in *kms.PutKeyPolicyInput) (*kms.PutKeyPolicyOutput, error) {
+	if !json.Valid([]byte(aws.ToString(in.Policy))) {
+		return nil, wire.Errorf("MalformedPolicyDocumentException", "The policy is no JSON")
+	}
+	_, err := s.staying(in.KeyId, func(k *key) { k.Policy = *in.Policy })
+	return &kms.PutKeyPolicyOutput{}, err
+}
+
+// GetKeyRotationStatus tells how often a key changes.
+func (s *Service) GetKeyRotationStatus(_ context.Context, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
+	k, err := s.find(aws.ToString(in.KeyId))
+	if err != nil {
+		return nil, err
+	}
+	out := &kms.GetKeyRotationStatusOutput{KeyId: aws.String(s.arn("key/" + k.ID)), KeyRotationEnabled: k.Rotation > 0}
+	if k.Rotation > 0 {
+		out.RotationPeriodInDays = &k.Rotation
+	}
+	return out, nil
+}
+
+// EnableKeyRotation makes a key change every year, or as often as is said.
+func (s *Service) EnableKeyRotation(_ context.Context, in *kms.EnableKeyRotationInput) (*kms.EnableKeyRotationOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) { k.Rotation = cmp.Or(aws.ToInt32(in.RotationPeriodInDays), 365) })
+	return &kms.EnableKeyRotationOutput{}, err
+}
+
+// DisableKeyRotation makes a key stay as it is.
+func (s *Service) DisableKeyRotation(_ context.Context, in *kms.DisableKeyRotationInput) (*kms.DisableKeyRotationOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) { k.Rotation = 0 })
+	return &kms.DisableKeyRotationOutput{}, err
+}
+
+// TagResource adds tags to a key.
+func (s *Service) TagResource(_ context.Context, in *kms.TagResourceInput) (*kms.TagResourceOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) {
+		tags := map[string]string{}
+		maps.Copy(tags, k.Tags) // others may be reading the row
+		for _, t := range in.Tags {
+			tags[aws.ToString(t.TagKey)] = aws.ToString(t.TagValue)
+		}
+		k.Tags = tags
+	})
+	return &kms.TagResourceOutput{}, err
+}
+
+// UntagResource removes tags from a key.
+func (s *Service) UntagResource(_ context.Context, in *kms.UntagResourceInput) (*kms.UntagResourceOutput, error) {
+	_, err := s.staying(in.KeyId, func(k *key) {
+		k.Tags = maps.Clone(k.Tags)
+		maps.DeleteFunc(k.Tags, func(name, _ string) bool { return slices.Contains(in.TagKeys, name) })
+	})
+	return &kms.UntagResourceOutput{}, err
+}
+
+// ListResourceTags lists the tags of a key.
+func (s *Service) ListResourceTags(_ context.Context, in *kms.ListResourceTagsInput) (*kms.ListResourceTagsOutput, error) {
+	k, err := s.find(aws.ToString(in.KeyId))
+	if err != nil {
+		return nil, err
+	}
+	var all []types.Tag
+	for _, name := range slices.Sorted(maps.Keys(k.Tags)) {
+		all = append(all, types.Tag{TagKey: &name, TagValue: aws.String(k.Tags[name])})
+	}
+	some, next, err := page.Of(all, func(t types.Tag) string { return *t.TagKey }, in.Marker, page.Limit(in.Limit, 50))
+	if err != nil {
+		return nil, errMarker
+	}
+	return &kms.ListResourceTagsOutput{Tags: some, NextMarker: next, Truncated: next != nil}, nil
 }
 
 // ARN is the ARN of the key that somebody names as requests do.

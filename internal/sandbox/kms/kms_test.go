@@ -99,3 +99,42 @@ func TestAdoptedKeysHaveTheNamesOfTheFile(t *testing.T) {
 		t.Errorf("%+v, %v: want a page of 2", keys, err)
 	}
 }
+
+func TestDisabledKeysAndRotation(t *testing.T) {
+	s, c := open(t)
+	made, err := c.CreateKey(t.Context(), &kms.CreateKeyInput{Tags: []types.Tag{{TagKey: aws.String("a"), TagValue: aws.String("1")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := made.KeyMetadata.KeyId
+	if _, err := c.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: id}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := describe(t, c, *id); err != nil || got.Enabled || got.KeyState != types.KeyStateDisabled {
+		t.Errorf("%+v, %v: want it disabled", got, err)
+	}
+	for _, days := range []*int32{nil, aws.Int32(90)} {
+		if _, err := c.EnableKeyRotation(t.Context(), &kms.EnableKeyRotationInput{KeyId: id, RotationPeriodInDays: days}); err != nil {
+			t.Fatal(err)
+		}
+		want := int32(365)
+		if days != nil {
+			want = *days
+		}
+		if got, err := c.GetKeyRotationStatus(t.Context(), &kms.GetKeyRotationStatusInput{KeyId: id}); err != nil || aws.ToInt32(got.RotationPeriodInDays) != want {
+			t.Errorf("%+v, %v: want a period of %d days", got, err, want)
+		}
+	}
+	before, _ := s.keys.Get(*id)
+	if _, err := c.UntagResource(t.Context(), &kms.UntagResourceInput{KeyId: id, TagKeys: []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if before.Tags["a"] != "1" {
+		t.Error("a change of tags writes to a row that others read")
+	}
+	// Keys of AWS's own are nobody's to change.
+	var denied interface{ ErrorCode() string }
+	if _, err := c.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: aws.String("alias/aws/ebs")}); !errors.As(err, &denied) || denied.ErrorCode() != "AccessDeniedException" {
+		t.Errorf("a key of AWS's: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ package resourcegroups
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type group struct {
 	Name, Description string
 	Configuration     []types.GroupConfigurationItem
 	Members           []string // ARNs
+	Tags              map[string]string
 }
 
 // New opens the region's groups.
@@ -47,6 +49,11 @@ func (s *Service) Register(m *wire.Service) {
 	wire.Handle(m, "DeleteGroup", s.DeleteGroup)
 	wire.Handle(m, "GetGroup", s.GetGroup)
 	wire.Handle(m, "GetGroupConfiguration", s.GetGroupConfiguration)
+	wire.Handle(m, "ListGroups", s.ListGroups)
+	wire.Handle(m, "UpdateGroup", s.UpdateGroup)
+	wire.Handle(m, "Tag", s.Tag)
+	wire.Handle(m, "Untag", s.Untag)
+	wire.Handle(m, "GetTags", s.GetTags)
 	wire.Handle(m, "GroupResources", s.GroupResources)
 	wire.Handle(m, "UngroupResources", s.UngroupResources)
 	wire.Handle(m, "ListGroupResources", s.ListGroupResources)
@@ -61,6 +68,8 @@ func (s *Service) named(today, old *string) string {
 	}
 	return strings.TrimPrefix(name, s.id.ARN("resource-groups", "group/"))
 }
+
+var errToken = wire.Errorf("BadRequestException", "The next token is not valid")
 
 func (s *Service) find(name string) (group, error) {
 	g, ok := s.groups.Get(name)
@@ -85,13 +94,13 @@ func (s *Service) CreateGroup(_ context.Context, in *resourcegroups.CreateGroupI
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := group{Name: *in.Name, Description: aws.ToString(in.Description), Configuration: in.Configuration}
+	g := group{Name: *in.Name, Description: aws.ToString(in.Description), Configuration: in.Configuration, Tags: in.Tags}
 	if made, err := s.groups.Insert(g.Name, g); err != nil {
 		return nil, err
 	} else if !made {
 		return nil, wire.Errorf("BadRequestException", "A group with name %s already exists", g.Name)
 	}
-	return &resourcegroups.CreateGroupOutput{Group: s.described(g), GroupConfiguration: configured(g)}, nil
+	return &resourcegroups.CreateGroupOutput{Group: s.described(g), GroupConfiguration: configured(g), Tags: g.Tags}, nil
 }
 
 // DeleteGroup forgets a group; its members stay.
@@ -124,22 +133,90 @@ func (s *Service) GetGroupConfiguration(_ context.Context, in *resourcegroups.Ge
 }
 
 // change changes a group.
-func (s *Service) change(name string, fn func(*group)) error {
+func (s *Service) change(name string, fn func(*group)) (group, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, err := s.find(name)
 	if err != nil {
-		return err
+		return g, err
 	}
-	g.Members = slices.Clone(g.Members) // others may be reading the row
+	g.Members, g.Tags = slices.Clone(g.Members), maps.Clone(g.Tags) // others may be reading the row
 	fn(&g)
-	return s.groups.Put(g.Name, g)
+	return g, s.groups.Put(g.Name, g)
 }
 
-// GroupResources adds members.
+// ListGroups lists the groups, all of one kind here.
+func (s *Service) ListGroups(_ context.Context, in *resourcegroups.ListGroupsInput) (*resourcegroups.ListGroupsOutput, error) {
+	if len(in.Filters) > 0 {
+		return nil, wire.Errorf("BadRequestException", "The sandbox has no filters of groups")
+	}
+	some, next, err := page.Of(s.groups.All(), func(g group) string { return g.Name }, in.NextToken, page.Limit(in.MaxResults, 50))
+	if err != nil {
+		return nil, errToken
+	}
+	out := &resourcegroups.ListGroupsOutput{NextToken: next}
+	for _, g := range some {
+		v := s.described(g)
+		out.GroupIdentifiers = append(out.GroupIdentifiers, types.GroupIdentifier{GroupName: v.Name, GroupArn: v.GroupArn, Description: v.Description})
+		out.Groups = append(out.Groups, *v)
+	}
+	return out, nil
+}
+
+// UpdateGroup changes what a group says of itself.
+func (s *Service) UpdateGroup(_ context.Context, in *resourcegroups.UpdateGroupInput) (*resourcegroups.UpdateGroupOutput, error) {
+	g, err := s.change(s.named(in.Group, in.GroupName), func(g *group) { g.Description = aws.ToString(in.Description) })
+	if err != nil {
+		return nil, err
+	}
+	return &resourcegroups.UpdateGroupOutput{Group: s.described(g)}, nil
+}
+
+// Tag adds tags to a group.
+func (s *Service) Tag(_ context.Context, in *resourcegroups.TagInput) (*resourcegroups.TagOutput, error) {
+	_, err := s.change(s.named(in.Arn, nil), func(g *group) {
+		if g.Tags == nil {
+			g.Tags = map[string]string{}
+		}
+		maps.Copy(g.Tags, in.Tags)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &resourcegroups.TagOutput{Arn: in.Arn, Tags: in.Tags}, nil
+}
+
+// Untag removes tags from a group.
+func (s *Service) Untag(_ context.Context, in *resourcegroups.UntagInput) (*resourcegroups.UntagOutput, error) {
+	_, err := s.change(s.named(in.Arn, nil), func(g *group) {
+		maps.DeleteFunc(g.Tags, func(name, _ string) bool { return slices.Contains(in.Keys, name) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &resourcegroups.UntagOutput{Arn: in.Arn, Keys: in.Keys}, nil
+}
+
+// GetTags tells the tags of a group.
+func (s *Service) GetTags(_ context.Context, in *resourcegroups.GetTagsInput) (*resourcegroups.GetTagsOutput, error) {
+	g, err := s.find(s.named(in.Arn, nil))
+	if err != nil {
+		return nil, err
+	}
+	return &resourcegroups.GetTagsOutput{Arn: in.Arn, Tags: g.Tags}, nil
+}
+
+// GroupResources adds members, as far as they are of kinds that such groups have.
 func (s *Service) GroupResources(_ context.Context, in *resourcegroups.GroupResourcesInput) (*resourcegroups.GroupResourcesOutput, error) {
-	err := s.change(s.named(in.Group, nil), func(g *group) {
+	out := &resourcegroups.GroupResourcesOutput{}
+	_, err := s.change(s.named(in.Group, nil), func(g *group) {
 		for _, arn := range in.ResourceArns {
+			if typeOf(arn) == "" {
+				out.Failed = append(out.Failed, types.FailedResource{ResourceArn: &arn, ErrorCode: aws.String("RESOURCE_TYPE_NOT_SUPPORTED"),
+					ErrorMessage: aws.String("Resources of this type can't be in the group")})
+				continue
+			}
+			out.Succeeded = append(out.Succeeded, arn)
 			if !slices.Contains(g.Members, arn) {
 				g.Members = append(g.Members, arn)
 			}
@@ -149,12 +226,12 @@ func (s *Service) GroupResources(_ context.Context, in *resourcegroups.GroupReso
 	if err != nil {
 		return nil, err
 	}
-	return &resourcegroups.GroupResourcesOutput{Succeeded: in.ResourceArns}, nil
+	return out, nil
 }
 
 // UngroupResources takes members out.
 func (s *Service) UngroupResources(_ context.Context, in *resourcegroups.UngroupResourcesInput) (*resourcegroups.UngroupResourcesOutput, error) {
-	err := s.change(s.named(in.Group, nil), func(g *group) {
+	_, err := s.change(s.named(in.Group, nil), func(g *group) {
 		g.Members = slices.DeleteFunc(g.Members, func(arn string) bool { return slices.Contains(in.ResourceArns, arn) })
 	})
 	if err != nil {
@@ -171,7 +248,7 @@ func (s *Service) ListGroupResources(_ context.Context, in *resourcegroups.ListG
 	}
 	members, next, err := page.Of(g.Members, func(arn string) string { return arn }, in.NextToken, page.Limit(in.MaxResults, 50))
 	if err != nil {
-		return nil, wire.Errorf("BadRequestException", "The next token is not valid")
+		return nil, errToken
 	}
 	out := &resourcegroups.ListGroupResourcesOutput{NextToken: next}
 	for _, arn := range members {

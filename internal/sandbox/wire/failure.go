@@ -81,7 +81,7 @@ func (x *exchange) internalCode() string {
 // violationCode is the code for an input that breaks the model's rules.
 func (x *exchange) violationCode() string {
 	switch x.Name {
-	case "logs":
+	case "logs", "ecr":
 		return "InvalidParameterException"
 	case "route53":
 		return "InvalidInput"

@@ -53,7 +53,7 @@ type player struct {
 	client
 	own      identity
 	endpoint string
-	function string // code of a Lambda function
+	packages map[string]any // code of a Lambda function, source of a build, by the variables that they are in
 	moto     bool
 	skew     func(time.Duration) // sets the region's clock
 	log      func(format string, args ...any)
@@ -62,7 +62,8 @@ type player struct {
 // play makes the steps of a journey and judges the answers.
 func (p player) play(ctx context.Context, j journey) result {
 	r := result{answers: map[int]any{}}
-	vars := variables{"now_ms": float64(time.Now().UnixMilli()), "function": p.function}
+	vars := variables{"now_ms": float64(time.Now().UnixMilli())}
+	maps.Copy(vars, p.packages)
 	for i, s := range j.Steps {
 		p.skew(s.Skew)
 		var problem string
@@ -214,13 +215,16 @@ func (p player) all(ctx context.Context, how pages, request call, keep func(any)
 // call is to be made again.
 func judge(s step, answer any, refused *failure, vars variables) (done bool, problem string) {
 	if refused != nil {
+		says, err := vars.text(s.Says)
 		switch {
+		case err != nil:
+			return true, err.Error()
 		case s.Error == "":
 			return true, "fails with " + refused.Code + ": " + refused.Message
 		case refused.Code != s.Error:
 			return true, fmt.Sprintf("fails with %s (%s), want %s", refused.Code, refused.Message, s.Error)
-		case !regexp.MustCompile(s.Says).MatchString(refused.Message):
-			return true, fmt.Sprintf("says %q, want %q", refused.Message, s.Says)
+		case !regexp.MustCompile(says).MatchString(refused.Message):
+			return true, fmt.Sprintf("says %q, want %q", refused.Message, says)
 		}
 		return true, ""
 	}
@@ -365,6 +369,7 @@ var clientNames = []string{"aws-sdk-go-v2", "boto3", "AWS CLI"}
 func TestJourneys(t *testing.T) {
 	journeys := loadJourneys(t)
 	played := map[string]map[string]result{} // by client, then journey
+	packages := map[string]any{"function": functionCode(t), "source": buildSource(t)}
 	var mu sync.Mutex
 	run := func(t *testing.T, name string, p player) {
 		for _, j := range journeys {
@@ -403,7 +408,7 @@ func TestJourneys(t *testing.T) {
 					}
 					run(t, name, player{
 						client: newPython(t, interpreter("moto.server", "botocore"), "boto3", endpoint), own: identity{Key: "AKIAMOTO", Secret: "secret"},
-						endpoint: endpoint, moto: true, skew: func(time.Duration) {},
+						endpoint: endpoint, packages: packages, moto: true, skew: func(time.Duration) {},
 					})
 					return
 				}
@@ -438,7 +443,7 @@ func TestJourneys(t *testing.T) {
 					}
 					c = newPython(t, python, "cli", region.URL())
 				}
-				run(t, name, player{client: c, own: own, endpoint: region.URL(), function: functionCode(t), skew: region.SetClockAhead})
+				run(t, name, player{client: c, own: own, endpoint: region.URL(), packages: packages, skew: region.SetClockAhead})
 			})
 		}
 	})

@@ -8,8 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"testing"
@@ -36,15 +36,36 @@ func functionCode(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return zipped(t, map[string]string{"bootstrap": fmt.Sprintf("#!/bin/sh\n%s=1 exec '%s'\n", asFunction, self)})
+}
+
+// buildSource is a source for CodeBuild that makes an image with one file.
+func buildSource(t *testing.T) string {
+	t.Helper()
+	return zipped(t, map[string]string{
+		"buildspec.yml": "version: 0.2\nphases:\n  build: {commands: [docker build -t $REPOSITORY:one .]}\n  post_build: {commands: [docker push $REPOSITORY:one]}\n",
+		"Dockerfile":    "FROM busybox\nCOPY run /opt/run\nENTRYPOINT [\"/opt/run\"]\n",
+		"run":           "#!/bin/sh\n",
+	})
+}
+
+// zipped is an archive of programs, in base64.
+func zipped(t *testing.T, files map[string]string) string {
+	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
-	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate}
-	header.SetMode(0o755)
-	w, err := z.CreateHeader(header)
-	if err == nil {
-		_, err = fmt.Fprintf(w, "#!/bin/sh\n%s=1 exec '%s'\n", asFunction, self)
+	for name, text := range files {
+		header := &zip.FileHeader{Name: name, Method: zip.Deflate}
+		header.SetMode(0o755)
+		w, err := z.CreateHeader(header)
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := errors.Join(err, z.Close()); err != nil {
+	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return base64Prefix + base64.StdEncoding.EncodeToString(b.Bytes())
