@@ -28,6 +28,8 @@ const (
 	blocksInterval  = 10 * time.Minute
 	blocksAfterFail = time.Minute
 	blocksLate      = 15 * time.Second // between looks at a block whose time has come
+	// blockReclaim is how long before the end of a block EC2 ends its instances.
+	blockReclaim = 30 * time.Minute
 )
 
 // A Block is a capacity block as EC2 shows it.
@@ -35,6 +37,20 @@ type Block struct {
 	State  string    `json:"state"`
 	Starts time.Time `json:"starts,omitzero"`
 	Ends   time.Time `json:"ends,omitzero"`
+}
+
+// reclaimed returns when EC2 ends the instances of an active block, or zero.
+func (b *Block) reclaimed() time.Time {
+	if b.State != blockActive || b.Ends.IsZero() {
+		return time.Time{}
+	}
+	return b.Ends.Add(-blockReclaim)
+}
+
+// A Closing is an active capacity block whose instances EC2 is about to end.
+type Closing struct {
+	At       time.Time `json:"at"` // when EC2 does
+	Requeued bool      `json:"requeued,omitempty"`
 }
 
 // next returns the time at which a block is to change its state, or zero.
@@ -125,20 +141,22 @@ func (p *planner) takeBlocks(blocks map[string]Block) {
 	for _, id := range sortedKeys(blocks) {
 		if blocks[id].State != p.mem.Blocks[id].State {
 			p.logf("capacity block %s is %s", id, blocks[id].State)
-			p.recordBlock(id, blocks[id])
+			b := blocks[id]
+			p.recordBlock(id, record.Entry{What: record.BlockChanged, Code: b.State, Until: b.next()})
 		}
 	}
 	p.mem.Blocks = blocks
 }
 
-// recordBlock adds the state of a block to the record, for each compute resource whose
+// recordBlock adds what becomes of a block to the record, for each compute resource whose
 // nodes come from it.
-func (p *planner) recordBlock(id string, b Block) {
+func (p *planner) recordBlock(id string, e record.Entry) {
 	for _, queue := range sortedKeys(p.policy.Resources) {
 		for _, resource := range sortedKeys(p.policy.Resources[queue]) {
 			r := p.policy.Resources[queue][resource]
 			if r.CapacityType == capacityBlock && r.CapacityReservationID == id {
-				p.record(record.Entry{What: record.BlockChanged, Queue: queue, Resource: resource, Block: id, Code: b.State, Until: b.next()})
+				e.Queue, e.Resource, e.Block = queue, resource, id
+				p.record(e)
 			}
 		}
 	}
@@ -156,16 +174,62 @@ func (p *planner) waitsForBlock(key string) (state string, waits bool) {
 		return "", false
 	}
 	b, known := p.mem.Blocks[r.CapacityReservationID]
+	if at := b.reclaimed(); !at.IsZero() && !p.now.Before(at) {
+		return "about to end", true
+	}
 	return b.State, known && b.State != blockActive
 }
 
-// reserve sees to it that the nodes of blocks that are not active are reserved, and
-// no others.
+// closeBlocks sees to the last minutes of capacity blocks: it remembers which end soon, and
+// sends their jobs back to the queue before EC2 ends the instances.
+func (p *planner) closeBlocks(view *SlurmView) {
+	closing := make(map[string]Closing)
+	for _, id := range p.policy.blocks() {
+		b := p.mem.Blocks[id]
+		at := b.reclaimed()
+		if at.IsZero() || p.now.Before(at.Add(-p.policy.BlockLead)) {
+			if _, was := p.mem.Closing[id]; was && b.State == blockActive { // it was extended
+				p.recordBlock(id, record.Entry{What: record.BlockChanged, Code: b.State, Until: b.next()})
+			}
+			continue
+		}
+		c := p.mem.Closing[id]
+		if !c.At.Equal(at) {
+			c = Closing{At: at}
+			p.logf("the instances of capacity block %s end at %s", id, at.UTC().Format(time.DateTime))
+			p.recordBlock(id, record.Entry{What: record.BlockEnds, Until: at})
+		}
+		if !c.Requeued && !p.now.Before(at.Add(-requeueBefore)) {
+			c.Requeued = true
+			p.emptyBlock(id, view)
+		}
+		closing[id] = c
+	}
+	p.mem.Closing = closing
+}
+
+// emptyBlock sends the jobs on a capacity block's nodes back to the queue.
+func (p *planner) emptyBlock(id string, view *SlurmView) {
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		name, ours := slurm.ParseNodeName(n.Name)
+		r := p.policy.Resources[name.Queue][name.Resource]
+		if !ours || r.CapacityType != capacityBlock || r.CapacityReservationID != id || !n.State.HasJob() || !inService(n) {
+			continue
+		}
+		p.do.Requeue = append(p.do.Requeue, n.Name)
+		p.recordNode(record.Requeued, n.Name, p.mem.Assigned[n.Name].Instance, "capacity block "+id+" ends")
+		p.logf("requeue the jobs of %s: capacity block %s ends", n.Name, id)
+	}
+}
+
+// reserve sees to it that the nodes of blocks that are not active are reserved, those of
+// blocks that end soon from when their instances end, and no others.
 func (p *planner) reserve(view *SlurmView) {
 	if view.Reservations == nil || p.policy.IgnoreBlocks {
 		return
 	}
-	wanted := make(map[string][]string)
+	wanted, in := make(map[string][]string), make(map[string]time.Duration)
 	for _, queue := range sortedKeys(p.policy.Queues) {
 		nodes, err := slurm.Expand(p.policy.Queues[queue])
 		if err != nil {
@@ -173,17 +237,21 @@ func (p *planner) reserve(view *SlurmView) {
 		}
 		for _, n := range nodes {
 			key, ours := p.key(n)
-			if _, waits := p.waitsForBlock(key); ours && waits {
-				name, _ := slurm.ParseNodeName(n)
-				id := blockReserved + p.policy.Resources[name.Queue][name.Resource].CapacityReservationID
-				wanted[id] = append(wanted[id], n)
+			name, _ := slurm.ParseNodeName(n)
+			id := p.policy.Resources[name.Queue][name.Resource].CapacityReservationID
+			_, waits := p.waitsForBlock(key)
+			if c, ends := p.mem.Closing[id]; ends && !waits {
+				in[blockReserved+id], waits = c.At.Sub(p.now), true
+			}
+			if ours && waits {
+				wanted[blockReserved+id] = append(wanted[blockReserved+id], n)
 			}
 		}
 	}
 	for _, name := range sortedKeys(wanted) {
 		if list := slurm.Compress(wanted[name]); !sameNodes(view.Reservations[name], list) {
-			p.do.Reserve = append(p.do.Reserve, slurm.Reservation{Name: name, Nodes: list})
-			p.logf("reserve %s: its capacity block is not active", list)
+			p.do.Reserve = append(p.do.Reserve, slurm.Reservation{Name: name, Nodes: list, In: in[name]})
+			p.logf("reserve %s: its capacity block is not active, or not for long", list)
 		}
 	}
 	unknown := p.unknownBlocks()

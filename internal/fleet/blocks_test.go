@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -250,4 +251,64 @@ func TestReservationsAreCarriedOut(t *testing.T) {
 	if got := strings.Join(sortedKeys(book.nodes), " "); got != "mine pcluster-cr-2" {
 		t.Errorf("reservations are %s", got)
 	}
+}
+
+// In the last minutes of a block no job starts that would be cut short; then its jobs go
+// back to the queue, before EC2 ends the instances.
+func TestTheLastMinutesOfABlock(t *testing.T) {
+	s := blockStory(t)
+	s.now = noon.Add(time.Hour)
+	i := s.has("q-st-a-1")
+	on := slurm.Node{Name: "q-st-a-1", Addr: i.Addr, State: "ALLOCATED+CLOUD", Partitions: []string{"q"}}
+	const all = "q-dy-a-[1-10],q-st-a-[1-2]"
+	ends := s.now.Add(2 * time.Hour)
+	blocks := map[string]Block{"cr-1": {State: "active", Ends: ends}}
+	look := func(before time.Duration, held map[string]string) {
+		s.now = ends.Add(-30*time.Minute - before - time.Second) // the step takes one
+		s.step(Observed{Blocks: blocks, Slurm: s.reservations(held, on), EC2: s.ec2(i)})
+	}
+	none, held := map[string]string{}, map[string]string{"pcluster-cr-1": all}
+
+	look(11*time.Minute, none)
+	s.expect("reserved early", s.do.Reserve, []slurm.Reservation(nil))
+	look(10*time.Minute, none)
+	s.expect("reserved", s.do.Reserve, []slurm.Reservation{{Name: "pcluster-cr-1", Nodes: all, In: 10 * time.Minute}})
+	look(5*time.Minute, held)
+	s.expect("while it is reserved", len(s.do.Reserve)+len(s.do.Release)+len(s.do.Requeue), 0)
+	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-a-1"))}})
+	s.expect("launched for a job that fits", s.launched(), []string{"q-dy-a-1 min 1"})
+	look(time.Minute, held)
+	s.expect("requeued", s.do.Requeue, []string{"q-st-a-1"})
+	look(30*time.Second, held)
+	s.expect("requeued again", s.do.Requeue, []string(nil))
+	look(0, held)
+	s.expect("released at the end", s.do.Release, []string(nil))
+	s.step(Observed{Resumed: []Request{request(job("8", "q-dy-a-2"))}})
+	s.expect("launched when instances end", s.launched(), []string(nil))
+	i.State, on.State, on.Addr = "terminated", "IDLE+CLOUD+POWERED_DOWN", on.Name
+	look(-time.Minute, held)
+	look(-2*time.Minute, held)
+	s.expect("decision about the node that is off", s.decided(), "")
+
+	var told []string
+	for _, e := range s.record {
+		if e.What == record.BlockEnds {
+			told = append(told, e.Queue+"/"+e.Resource+" "+e.Block+" "+e.Until.Format(time.TimeOnly))
+		}
+	}
+	s.expect("told once", told, []string{"q/a cr-1 " + ends.Add(-30*time.Minute).Format(time.TimeOnly)})
+
+	blocks = map[string]Block{"cr-1": {State: "active", Ends: ends.Add(24 * time.Hour)}}
+	look(5*time.Minute, held)
+	s.expect("released when the block is extended", s.do.Release, []string{"pcluster-cr-1"})
+	s.expect("told last", s.record[len(s.record)-1].What, record.BlockChanged)
+}
+
+// Who gives all jobs a time limit can have the whole block guarded.
+func TestABlockMayBeGuardedFromTheBeginning(t *testing.T) {
+	s := blockStory(t)
+	s.policy.BlockLead = 30 * 24 * time.Hour
+	s.step(Observed{Blocks: map[string]Block{"cr-1": {State: "active", Ends: noon.Add(48 * time.Hour)}}, Slurm: s.reservations(map[string]string{})})
+	s.expect("reserved", len(s.do.Reserve), 1)
+	s.expect("in", s.do.Reserve[0].In, 47*time.Hour+30*time.Minute-time.Second)
 }

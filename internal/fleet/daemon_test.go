@@ -187,11 +187,12 @@ func (f *fakeCloud) launched() int {
 }
 
 type fakeRegistry struct {
-	mu     sync.Mutex
-	names  map[string]string // instance to node
-	table  map[string]string // node to its latest instance
-	fails  bool
-	silent int // times for which it does not answer what is recorded
+	mu      sync.Mutex
+	names   map[string]string // instance to node
+	table   map[string]string // node to its latest instance
+	fails   bool
+	silent  int   // times for which it does not answer what is recorded
+	refusal error // to every question for what is recorded
 }
 
 func (f *fakeRegistry) Identify(_ context.Context, all []Assignment) error {
@@ -211,6 +212,9 @@ func (f *fakeRegistry) Recorded(_ context.Context, nodes []string) (map[string]s
 	defer f.mu.Unlock()
 	if f.silent--; f.silent >= 0 {
 		return nil, errors.New("no answer")
+	}
+	if f.refusal != nil {
+		return nil, f.refusal
 	}
 	rows := make(map[string]string)
 	for _, node := range nodes {

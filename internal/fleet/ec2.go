@@ -464,6 +464,7 @@ func instance(i *types.Instance) Instance {
 	out := Instance{
 		ID:       aws.ToString(i.InstanceId),
 		Addr:     aws.ToString(i.PrivateIpAddress),
+		Subnet:   aws.ToString(i.SubnetId),
 		Hostname: aws.ToString(i.PrivateDnsName),
 		Launched: aws.ToTime(i.LaunchTime),
 		Token:    aws.ToString(i.ClientToken),

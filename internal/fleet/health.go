@@ -60,8 +60,12 @@ func (p *planner) ail(view *HealthView) {
 	}
 	owner := p.owners()
 	found := make(map[string]Ailment)
+	clear(p.mem.Impaired)
 	for _, a := range view.Ailments {
 		node, ours := owner[a.Instance]
+		if ours && (a.Check == InstanceCheck || a.Check == SystemCheck) {
+			p.mem.Impaired[a.Instance] = true // whatever the policy thinks of checks
+		}
 		if !ours || a.Check == EventCheck && p.policy.IgnoreEvents || a.Check != EventCheck && p.policy.IgnoreChecks {
 			continue
 		}

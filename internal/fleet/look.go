@@ -28,9 +28,11 @@ func (p *planner) look(view *SlurmView, ec2 *EC2View, nodes *NodesView) {
 	case p.mem.Status == Starting:
 		p.startFleet(view)
 	}
+	p.closeBlocks(view)
 	p.reserve(view)
 	p.capacityReturns()
 	p.forgetWarnings()
+	p.silence(view, nodes)
 	todo := newSorting()
 	for i := range view.Nodes {
 		n := &view.Nodes[i]
@@ -237,7 +239,7 @@ func (p *planner) adopt(n *slurm.Node, ec2 *EC2View) {
 		return
 	}
 	p.mem.Assigned[n.Name] = Assignment{
-		Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname,
+		Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Subnet: i.Subnet,
 		Since: i.Launched, Named: true, Seen: true, Ready: !n.State.PoweringUp(),
 	}
 	p.logf("%s is %s, which was not remembered", n.Name, i.ID)
@@ -384,8 +386,8 @@ func (p *planner) instances(view *EC2View) {
 		i := seen[a.Instance]
 		switch {
 		case i != nil && (i.State == "pending" || i.State == "running"):
-			if !a.Seen {
-				a.Seen = true
+			if !a.Seen || a.Subnet != i.Subnet {
+				a.Seen, a.Subnet = true, i.Subnet
 				p.mem.Assigned[node] = a
 			}
 			continue

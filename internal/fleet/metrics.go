@@ -37,6 +37,7 @@ type Metrics struct {
 	left      *metric.Value
 	failures  *metric.Value
 	looked    *metric.Value
+	cutOff    *metric.Value
 
 	asked    *metric.Value
 	launched *metric.Value
@@ -81,6 +82,7 @@ func NewMetrics() *Metrics {
 	m.left = gauge("pcluster_fleet_left_alone_until_seconds", "Unix time until which a compute resource is not tried again, and the code of the refusal.", "queue", "compute_resource", "code")
 	m.failures = gauge("pcluster_fleet_failed_starts", "Starts that failed since one succeeded; with enough of them the queue becomes inactive.", "queue", "compute_resource")
 	m.looked = gauge("pcluster_fleet_looked_seconds", "Unix time of the latest look at Slurm or EC2 that was answered.", "at")
+	m.cutOff = gauge("pcluster_fleet_cut_off_nodes", "Nodes that nobody hears and that are waited for, as the head node seems to be cut off.")
 	m.asked = counter("pcluster_fleet_nodes_asked_total", "Nodes that slurmctld asked for.", "queue", "compute_resource")
 	m.launched = counter("pcluster_fleet_instances_launched_total", "Instances that EC2 gave.", "queue", "compute_resource")
 	m.refused = counter("pcluster_fleet_instances_refused_total", "Instances that EC2 refused, by its code.", "queue", "compute_resource", "code", "class")
@@ -228,6 +230,13 @@ func (m *Metrics) show(seen *Observed, mem *Memory, p *Policy, took time.Duratio
 	if mem.Status != "" {
 		m.status.Set(1, string(mem.Status))
 	}
+	cut := 0
+	for _, s := range mem.Silent {
+		if !s.Vouched.IsZero() {
+			cut++
+		}
+	}
+	m.cutOff.Set(float64(cut))
 	m.left.Reset()
 	for key, e := range mem.Exhausted {
 		queue, resource, _ := strings.Cut(key, "/")

@@ -215,7 +215,7 @@ func (p *planner) assign(pool pool, node string, jobs []string) {
 	}
 	i := pool.instances[key][0]
 	pool.instances[key] = pool.instances[key][1:]
-	a := Assignment{Node: node, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Since: p.now, Jobs: jobs}
+	a := Assignment{Node: node, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Subnet: i.Subnet, Since: p.now, Jobs: jobs}
 	p.mem.Assigned[node] = a
 	p.do.Assign = append(p.do.Assign, a)
 	delete(p.mem.Paused, key)

@@ -119,7 +119,9 @@ const tookTooLong = "Timeout"
 
 func (p *planner) startFailed(a Assignment, code, why string) {
 	if key, ok := p.key(a.Node); ok {
-		p.mem.Failures[key]++
+		if !p.cutOff() { // then it is no fault of the queue's
+			p.mem.Failures[key]++
+		}
 		p.do.Inspect = append(p.do.Inspect, a)
 		p.record(record.Entry{
 			What: record.StartFailed, Nodes: a.Node, Instances: map[string]string{a.Instance: a.Node}, Code: code, Why: why,

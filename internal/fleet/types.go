@@ -37,6 +37,7 @@ type Policy struct {
 	IgnoreEvents  bool          // nor do events that AWS has scheduled
 	IgnoreBlocks  bool          // nor whether capacity blocks are active
 	BlockInterval time.Duration // between looks at capacity blocks that are not about to begin or end
+	BlockLead     time.Duration // before the instances of a block end, in which no job starts that would be cut short
 	HealthTimeout time.Duration // for which a status check may fail
 	HealthGrace   time.Duration // after the start of slurmd, in which health does not matter
 
@@ -45,6 +46,10 @@ type Policy struct {
 	Progress    time.Duration   // for which a boot may stand still; 0: for ever
 	Patience    time.Duration   // for which nodes without jobs wait for a head node that is gone
 	NodesStay   bool            // they wait for ever
+
+	// CutOffTimeout is for how long nodes in service are waited for when the head node
+	// seems to be cut off from them; 0: for as long as slurmctld does.
+	CutOffTimeout time.Duration
 
 	DebugEvents bool // the event log has all that there is
 	NoConsoles  bool // EC2 is not asked what instances said that failed to start
@@ -61,11 +66,13 @@ func DefaultPolicy() Policy {
 		MissedRequestTimeout: 5 * time.Second,
 		MissingTimeout:       time.Minute,
 		BlockInterval:        blocksInterval,
+		BlockLead:            10 * time.Minute,
 		HealthTimeout:        3 * time.Minute,
 		HealthGrace:          3 * time.Minute,
 		FirstReport:          10 * time.Minute,
 		Progress:             5 * time.Minute,
 		Patience:             10 * time.Minute,
+		CutOffTimeout:        24 * time.Hour,
 	}
 }
 
@@ -77,6 +84,7 @@ type Instance struct {
 	State    string // pending, running, …; as EC2 spells it
 	Addr     string // private address of the first interface
 	Hostname string // private DNS name
+	Subnet   string
 	Launched time.Time
 	Token    string // client token of the request that launched it, if EC2 tells
 }
@@ -147,6 +155,7 @@ type Assignment struct {
 	Instance string    `json:"instance"`
 	Addr     string    `json:"addr"`
 	Hostname string    `json:"hostname"`
+	Subnet   string    `json:"subnet,omitempty"`
 	Since    time.Time `json:"since"`
 	Jobs     []string  `json:"jobs,omitempty"`     // that it was launched for
 	Named    bool      `json:"named,omitempty"`    // the node can learn its name, and Slurm its address
@@ -206,9 +215,12 @@ type Memory struct {
 	Unclaimed map[string]time.Time `json:"unclaimed,omitempty"` // nodes that power up and were never asked for
 	Touched   map[string]time.Time `json:"touched,omitempty"`   // nodes whose state was changed since the last look at it
 
-	Blocks map[string]Block `json:"capacity_blocks,omitempty"` // by ID
+	Blocks  map[string]Block   `json:"capacity_blocks,omitempty"` // by ID
+	Closing map[string]Closing `json:"closing,omitempty"`         // capacity blocks that end soon, by ID
 
 	Warnings map[string]Warning `json:"warnings,omitempty"` // by node
+	Impaired map[string]bool    `json:"impaired,omitempty"` // instances that fail a status check, as last asked
+	Silent   map[string]Silence `json:"silent,omitempty"`   // by node
 	Heard    map[string]bool    `json:"heard,omitempty"`    // queue/resource of which a node ever reported
 
 	Status Status `json:"status,omitempty"` // of the fleet, as last known
@@ -232,7 +244,10 @@ func (m Memory) clone() Memory {
 	m.Strays = cloneMap(m.Strays)
 	m.Unclaimed = cloneMap(m.Unclaimed)
 	m.Touched = cloneMap(m.Touched)
+	m.Closing = cloneMap(m.Closing)
 	m.Warnings = cloneMap(m.Warnings)
+	m.Impaired = cloneMap(m.Impaired)
+	m.Silent = cloneMap(m.Silent)
 	m.Heard = cloneMap(m.Heard)
 	return m
 }
@@ -267,6 +282,10 @@ func (m *Memory) notAfter(now time.Time) {
 	}
 	for k, v := range m.Ending {
 		m.Ending[k] = cut(v)
+	}
+	for k, v := range m.Silent {
+		v.Since, v.Vouched = cut(v.Since), cut(v.Vouched)
+		m.Silent[k] = v
 	}
 	for k, v := range m.Strays {
 		v.Since = cut(v.Since)

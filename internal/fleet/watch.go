@@ -33,15 +33,22 @@ const (
 	lastSuspicion  = time.Minute
 )
 
-// watch looks at Slurm often, and at EC2 as often as there is something to see.
+// watch looks at Slurm often, and at EC2 as often as there is something to see. An EC2
+// that does not answer, as the network is cut, does not keep it from looking at Slurm.
 func (d *Daemon) watch(ctx context.Context) {
 	var (
 		last     time.Time // look at EC2
 		asked    = true    // for one, by whoever knows why
+		under    chan ec2Answer
+		ec2      *EC2View // that was not told yet
 		refused  = trouble{what: "EC2"}
 		silent   = trouble{what: "slurmctld"}
 		suspects suspicion
 	)
+	take := func(a ec2Answer) {
+		under, ec2 = nil, a.view
+		refused.met(d.Log, d.Now(), a.err)
+	}
 	tick := time.NewTicker(slurmInterval)
 	defer tick.Stop()
 	for {
@@ -52,34 +59,38 @@ func (d *Daemon) watch(ctx context.Context) {
 		if refused.failures > 0 {
 			pause = min(motionEC2Interval<<min(refused.failures, 8), refusedEC2Pause)
 		}
-		var ec2 *EC2View
-		if asked || d.Now().Sub(last) >= pause {
+		if under == nil && ec2 == nil && (asked || d.Now().Sub(last) >= pause) {
 			asked, last = false, d.Now()
-			var err error
-			ec2, err = d.lookAtEC2(ctx)
-			if ctx.Err() != nil {
+			under = d.lookAtEC2(ctx)
+			select {
+			case <-ctx.Done():
 				return
+			case a := <-under:
+				take(a)
+			case <-tick.C:
 			}
-			refused.met(d.Log, d.Now(), err)
 		}
 		view, err := d.lookAtSlurm(ctx, ec2)
 		if ctx.Err() != nil {
 			return
 		}
+		ec2 = nil
 		silent.met(d.Log, d.Now(), err)
-		if view != nil && refused.failures == 0 {
-			if asked = suspects.grow(view.Nodes, last, d.Now()); asked {
-				nudge(d.healthNow)
-			}
+		if view != nil && refused.failures == 0 && suspects.grow(view.Nodes, last, d.Now()) {
+			asked = true
+			nudge(d.healthNow)
 		}
 		for again := false; !again; {
 			var soon <-chan time.Time
-			if asked {
+			if asked && under == nil {
 				soon = time.After(last.Add(askedEC2Pause).Sub(d.Now()))
 			}
 			select {
 			case <-ctx.Done():
 				return
+			case a := <-under:
+				take(a)
+				again = true
 			case <-d.lookNow:
 				asked = true
 			case <-soon:
@@ -128,16 +139,28 @@ func (s *suspicion) grow(nodes []slurm.Node, last, now time.Time) bool {
 	return true
 }
 
-func (d *Daemon) lookAtEC2(ctx context.Context) (*EC2View, error) {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	view := &EC2View{At: d.Now()}
-	var err error
-	view.Instances, err = d.Cloud.Instances(call)
-	if err != nil {
-		return nil, err
-	}
-	return view, nil
+// An ec2Answer is what came of a look at EC2.
+type ec2Answer struct {
+	view *EC2View
+	err  error
+}
+
+// lookAtEC2 begins a look at EC2.
+func (d *Daemon) lookAtEC2(ctx context.Context) chan ec2Answer {
+	answer := make(chan ec2Answer, 1)
+	d.running.Add(1)
+	go func() {
+		defer d.running.Done()
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		view := &EC2View{At: d.Now()}
+		var err error
+		if view.Instances, err = d.Cloud.Instances(call); err != nil {
+			view = nil
+		}
+		answer <- ec2Answer{view, err}
+	}()
+	return answer
 }
 
 // lookAtSlurm tells the loop what Slurm shows, together with an earlier look at EC2.

@@ -28,6 +28,7 @@ type calls struct {
 	mu    sync.Mutex
 	count map[string]int
 	down  atomic.Bool
+	hangs atomic.Bool // until its caller has no more patience
 }
 
 func (c *calls) met(operation string) error {
@@ -57,9 +58,13 @@ type quietEC2 struct {
 	instances []types.Instance
 }
 
-func (q quietEC2) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
+func (q quietEC2) DescribeInstances(ctx context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
 	if err := q.met("DescribeInstances"); err != nil {
 		return nil, err
+	}
+	if q.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	var begin int
 	if in.NextToken != nil {
@@ -257,6 +262,30 @@ func TestAnHourWithoutEC2(t *testing.T) {
 	})
 }
 
+// The head node is cut off from EC2 and from its nodes: questions hang instead of being
+// refused. slurmctld is told to wait for the nodes all the same, and in time.
+func TestACutNetworkHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuiet(t, 3)
+		q.run(t)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		q.hangs.Store(true)
+		for i := range 3 {
+			q.slurm.set(fmt.Sprintf("q-dy-a-%d", i+1), "ALLOCATED+CLOUD+NOT_RESPONDING")
+		}
+		for range 6 {
+			before := q.slurm.updates.Load()
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			if q.slurm.updates.Load() == before {
+				t.Fatal("slurmctld was not told to wait for half a minute")
+			}
+		}
+		q.end(t)
+	})
+}
+
 // slurmctld is gone, comes back, and an instance was lost in the meantime.
 func TestAnHourWithoutSlurm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -406,12 +435,12 @@ func TestALookInFrontOfAnUpdateDecidesNothing(t *testing.T) {
 		// second begins when that has been decided on.
 		busy := make(chan struct{})
 		q.d.inSlurm(t.Context(), func(context.Context) { <-busy })
-		ec2, err := q.d.lookAtEC2(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		ec2 := <-q.d.lookAtEC2(t.Context())
+		if ec2.err != nil {
+			t.Fatal(ec2.err)
 		}
 		for range 2 {
-			go func() { _, _ = q.d.lookAtSlurm(t.Context(), ec2) }()
+			go func() { _, _ = q.d.lookAtSlurm(t.Context(), ec2.view) }()
 			time.Sleep(time.Millisecond)
 			q.d.inSlurm(t.Context(), func(context.Context) { time.Sleep(100 * time.Millisecond) })
 		}

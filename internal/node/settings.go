@@ -59,6 +59,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.IgnoreBlocks, err = yes(value)
 		case "capacity_block_interval":
 			p.BlockInterval, err = seconds(value)
+		case "capacity_block_lead":
+			p.BlockLead, err = seconds(value)
 		case "health_check_timeout":
 			p.HealthTimeout, err = seconds(value)
 		case "health_check_timeout_after_slurmdstarttime":
@@ -71,6 +73,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.FirstReport, err = seconds(value)
 		case "node_progress_timeout":
 			p.Progress, err = seconds(value)
+		case "cut_off_timeout":
+			p.CutOffTimeout, err = seconds(value)
 		case "event_log_level":
 			p.DebugEvents = strings.EqualFold(value, "debug")
 		case "disable_all_cluster_management":

@@ -122,6 +122,7 @@ const (
 	StateDown           = "down"
 	StateDrain          = "drain"
 	StateResume         = "resume"
+	StateUndrain        = "undrain" // also has slurmctld ask the node to register, and wait for it
 	StatePowerUp        = "power_up"
 	StatePowerDownForce = "power_down_force"
 )

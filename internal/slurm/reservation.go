@@ -2,13 +2,16 @@ package slurm
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 )
 
 // A Reservation keeps nodes from jobs.
 type Reservation struct {
 	Name  string
-	Nodes string // hostlist
+	Nodes string        // hostlist
+	In    time.Duration // until it begins; of one to be made
 }
 
 // Reservations returns all reservations, also those of users.
@@ -21,14 +24,14 @@ func (c *Client) Reservations(ctx context.Context) ([]Reservation, error) {
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
 		if name := field(line, "ReservationName"); name != "" {
-			all = append(all, Reservation{name, field(line, "Nodes")})
+			all = append(all, Reservation{Name: name, Nodes: field(line, "Nodes")})
 		}
 	}
 	return all, nil
 }
 
 // Reserve makes reservations for maintenance that have no end, or gives those that
-// exist other nodes.
+// exist other nodes. Jobs that run there go on.
 func (c *Client) Reserve(ctx context.Context, all ...Reservation) error {
 	old, err := c.Reservations(ctx)
 	if err != nil {
@@ -40,7 +43,11 @@ func (c *Client) Reserve(ctx context.Context, all ...Reservation) error {
 	}
 	commands := make([]string, len(all))
 	for i, r := range all {
-		commands[i] = "create reservation reservationname=" + r.Name + " user=slurm starttime=now duration=infinite flags=maint nodes=" + r.Nodes
+		start := "now"
+		if r.In > 0 {
+			start += fmt.Sprintf("+%dseconds", int(r.In.Seconds()))
+		}
+		commands[i] = "create reservation reservationname=" + r.Name + " user=slurm starttime=" + start + " duration=infinite flags=maint,ignore_jobs nodes=" + r.Nodes
 		if exists[r.Name] {
 			commands[i] = "update reservationname=" + r.Name + " nodes=" + r.Nodes
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,17 +24,19 @@ func TestReservations(t *testing.T) {
 		return "", nil
 	}}
 	all, err := c.Reservations(t.Context())
-	if diff := cmp.Diff([]Reservation{{"pcluster-cr-1", "q-st-a-[1-2]"}, {"mine", "r-dy-a-1"}}, all); err != nil || diff != "" {
+	if diff := cmp.Diff([]Reservation{{Name: "pcluster-cr-1", Nodes: "q-st-a-[1-2]"}, {Name: "mine", Nodes: "r-dy-a-1"}}, all); err != nil || diff != "" {
 		t.Errorf("%v; -want +got:\n%s", err, diff)
 	}
-	if err := c.Reserve(t.Context(), Reservation{"pcluster-cr-1", "q-st-a-1"}, Reservation{"pcluster-cr-2", "q-st-b-1"}); err != nil {
+	if err := c.Reserve(t.Context(), Reservation{Name: "pcluster-cr-1", Nodes: "q-st-a-1"}, Reservation{Name: "pcluster-cr-2", Nodes: "q-st-b-1"},
+		Reservation{Name: "pcluster-cr-4", Nodes: "q-st-c-1", In: 10 * time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Release(t.Context(), "pcluster-cr-3"); err != nil {
 		t.Fatal(err)
 	}
 	want := "update reservationname=pcluster-cr-1 nodes=q-st-a-1\n" +
-		"create reservation reservationname=pcluster-cr-2 user=slurm starttime=now duration=infinite flags=maint nodes=q-st-b-1\n" +
+		"create reservation reservationname=pcluster-cr-2 user=slurm starttime=now duration=infinite flags=maint,ignore_jobs nodes=q-st-b-1\n" +
+		"create reservation reservationname=pcluster-cr-4 user=slurm starttime=now+600seconds duration=infinite flags=maint,ignore_jobs nodes=q-st-c-1\n" +
 		"delete reservationname=pcluster-cr-3\n"
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -70,6 +70,19 @@ func TestCapacityBlock(t *testing.T) {
 				t.Errorf("it is still reserved: %s", out.stdout)
 			}
 		}},
+		{"shortly before its end only jobs start that can end in time", func(t *testing.T) {
+			r.must(t, "pcluster", "sandbox", "fault", "block", block, "--start", "-1h", "--end", "35m") // its instances end in 5
+			eventually(t, 30*time.Second, "its nodes are reserved", func() bool { return c.ssh(t, "scontrol -o show reservation pcluster-"+block).code == 0 })
+			long := c.batch(t, "-p block")
+			c.completes(t, 60*time.Second, c.batch(t, "-p block --time 1"))
+			if s := c.jobState(t, long); s != "PENDING" {
+				t.Errorf("a job without a time limit is %s", s)
+			}
+			c.expectWhy(t, "job", long, "The instances of capacity block "+block+" end at", "sbatch --time")
+			c.head(t, "scancel "+long)
+			r.must(t, "pcluster", "sandbox", "fault", "block", block, "--start", "-1h", "--end", "1h")
+			eventually(t, 30*time.Second, "they are not any more", func() bool { return c.ssh(t, "scontrol -o show reservation pcluster-"+block).code != 0 })
+		}},
 		{"at its end its instances end, and the job goes back to the queue", func(t *testing.T) {
 			blocked = c.head(t, "sbatch --parsable --requeue -o /dev/null -p block -N 2 --wrap 'sleep 600'")
 			eventually(t, 30*time.Second, "the job runs", func() bool { return c.jobState(t, blocked) == "RUNNING" })

@@ -33,6 +33,7 @@ func TestTorture(t *testing.T) {
 		{"a boot hangs", c.bootHangs},
 		{"a machine is killed under its job", c.killed},
 		{"a node is cut off from the head node", c.cutOff},
+		{"the head node is cut off from everything", c.headCutOff},
 		{"a spot instance is taken away", c.interrupted},
 		{"an instance is to be retired", c.retired},
 		{"the fleet daemon and slurmctld are killed", c.daemonsKilled},
@@ -53,6 +54,7 @@ func TestTortureShort(t *testing.T) {
 	c.endure(t, []ordeal{
 		{"no capacity for a type", c.noCapacity},
 		{"EC2 throttles", c.throttled},
+		{"the head node is cut off from everything", c.headCutOff},
 		{"the fleet daemon and slurmctld are killed", c.daemonsKilled},
 	})
 	c.powerDown(t)
@@ -228,6 +230,41 @@ func (c *torture) cutOff(t *testing.T) {
 	c.fault(t, "cut", instance, head)
 	c.startsAgain(t, job)
 }
+
+// headCutOff has the head node hear nobody, for longer than slurmctld waits for nodes that
+// don't answer. No job may lose its node for it, and a drained node stays drained.
+func (c *torture) headCutOff(t *testing.T) {
+	job, instance := c.runsOn(t, "-p work --exclusive")
+	node := c.head(t, "squeue -h -o %N -j "+job)
+	c.head(t, "sudo scontrol update nodename="+node+" state=drain reason=mine")
+	head := c.instances(t, "Name=tag:parallelcluster:node-type,Values=HeadNode")[0]
+	log := "sudo grep -c 'setting DOWN' /var/log/slurmctld.log || true"
+	before := c.head(t, log)
+	c.fault(t, "cut", head)
+	time.Sleep(3 * slurmdTimeout)
+	c.must(t, "pcluster", "sandbox", "fault", "clear")
+	eventually(t, time.Minute, "the node answers", func() bool {
+		return !strings.Contains(c.head(t, "scontrol -o show node "+node), "NOT_RESPONDING")
+	})
+	if after := c.head(t, log); after != before {
+		t.Errorf("slurmctld has given up nodes %s times, before %s", after, before)
+	}
+	if s := c.jobState(t, job); s != "RUNNING" || !slices.Contains(c.computeInstances(t), instance) {
+		t.Errorf("a job that ran on %s is %s", instance, s)
+	}
+	if s := c.head(t, "scontrol -o show node "+node); !strings.Contains(s, "DRAIN") || !strings.Contains(s, "Reason=mine") {
+		t.Errorf("the node that a user had drained: %s", s)
+	}
+	if r := c.head(t, "sudo cat /var/log/parallelcluster/fleet_record"); !strings.Contains(r, `"cut-off"`) || !strings.Contains(r, `"in-touch"`) {
+		t.Error("the record does not tell that the head node was cut off, and is not any more")
+	}
+	c.head(t, "sudo scontrol update nodename="+node+" state=resume")
+	c.head(t, "scancel "+job)
+	c.want[job] = "CANCELLED"
+}
+
+// slurmdTimeout is SlurmdTimeout in torture.yaml.
+const slurmdTimeout = 45 * time.Second
 
 func (c *torture) interrupted(t *testing.T) {
 	job, instance := c.runsOn(t, "-p spot")

@@ -35,6 +35,8 @@ const (
 	Ailing         Kind = "ailing"         // EC2 or the node itself says that it won't go on well
 	Draining       Kind = "draining"
 	Requeued       Kind = "requeued" // jobs are sent back before their node goes
+	CutOff         Kind = "cut-off"  // nodes are waited for that nobody hears, until a time
+	InTouch        Kind = "in-touch" // they are heard again
 	Lost           Kind = "lost"     // a node's instance is gone
 	Replaced       Kind = "replaced" // a node that is down or drained makes room for a new one
 	Suspended      Kind = "suspended"
@@ -45,6 +47,7 @@ const (
 	Paused         Kind = "paused" // static nodes are not tried again until a time
 	QueueDisabled  Kind = "queue-disabled"
 	BlockChanged   Kind = "capacity-block" // one is in another state, until a time
+	BlockEnds      Kind = "capacity-block-ends" // the instances of one end at a time that is near
 	FleetStatus    Kind = "fleet-status"
 )
 

@@ -86,10 +86,10 @@ func (c *checks) started(j *Job) {
 	c.w.result.Waited = append(c.w.result.Waited, c.w.clock.Now().Sub(j.waiting))
 }
 
-// requeued: no job that runs loses its nodes while they have their instances, and
-// slurmctld reaches them, however long it did not.
+// requeued: no job that runs loses its nodes while they have their instances, whether
+// slurmctld reaches them or not, provided that the fleet can tell slurmctld to wait.
 func (c *checks) requeued(j *Job) {
-	if j.state != running || stopped(c.w.status) || c.w.slurm.cut {
+	if j.state != running || stopped(c.w.status) || c.w.slurm.cut != nil && c.w.couldNotSpeak() {
 		return
 	}
 	for _, n := range j.nodes {

@@ -254,7 +254,7 @@ func (c *Cloud) start(r LaunchRequest, o Offer) *Instance {
 	i := &Instance{Offer: o, request: r.Token, running: now.Add(5*time.Second + upTo(c.rng, 20*time.Second)), shown: now.Add(upTo(c.rng, c.Faults.Hidden))}
 	addr := c.address()
 	i.Instance = fleet.Instance{
-		ID: fmt.Sprintf("i-%d", c.ledger.Launched), Queue: r.Queue, Resource: r.Resource, Token: r.Token, Launched: now,
+		ID: fmt.Sprintf("i-%d", c.ledger.Launched), Subnet: o.Subnet, Queue: r.Queue, Resource: r.Resource, Token: r.Token, Launched: now,
 		Addr:     fmt.Sprintf("10.%d.%d.%d", addr>>16, addr>>8&255, addr&255),
 		Hostname: fmt.Sprintf("ip-10-%d-%d-%d", addr>>16, addr>>8&255, addr&255),
 	}

@@ -1,7 +1,11 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"time"
+
+	"pcluster/internal/fleet"
 )
 
 // The head node may be down, with slurmctld and the daemon on it, or cut off from its
@@ -20,10 +24,10 @@ func (s *Slurm) whenUp(f func()) {
 	f()
 }
 
-// whenHeard is what nodes tell slurmctld, as soon as they reach it.
-func (s *Slurm) whenHeard(f func()) {
+// whenHeard is what nodes on some instances tell slurmctld, as soon as they all reach it.
+func (s *Slurm) whenHeard(f func(), from ...*Instance) {
 	s.whenUp(func() {
-		if s.cut {
+		if slices.ContainsFunc(from, s.severed) {
 			s.unheard = append(s.unheard, f)
 			return
 		}
@@ -46,11 +50,12 @@ func (s *Slurm) Start() {
 	s.schedule()
 }
 
-// Cut cuts all nodes off from slurmctld, which gives them up after a while.
-func (s *Slurm) Cut() {
-	s.cut = true
+// Cut cuts nodes off from slurmctld, which gives them up after a while, unless it is told
+// to wait for longer.
+func (s *Slurm) Cut(which func(*Instance) bool) {
+	s.cut = which
 	for _, n := range s.nodes {
-		if n.power == on {
+		if n.power == on && s.severed(n.instance) {
 			s.fallsSilent(n)
 		}
 	}
@@ -58,10 +63,10 @@ func (s *Slurm) Cut() {
 
 // Mend lets slurmctld hear its nodes again.
 func (s *Slurm) Mend() {
-	s.cut = false
+	s.cut = nil
 	for _, n := range s.nodes {
 		if n.power == on && s.hears(n) {
-			n.silent = false
+			s.answers(n)
 		}
 	}
 	unheard := s.unheard
@@ -72,20 +77,55 @@ func (s *Slurm) Mend() {
 	s.schedule()
 }
 
-func (s *Slurm) hears(n *Node) bool { return !s.cut && n.instance != nil && n.instance.Alive() }
+func (s *Slurm) severed(i *Instance) bool { return i != nil && s.cut != nil && s.cut(i) }
+
+func (s *Slurm) hears(n *Node) bool {
+	return n.instance != nil && n.instance.Alive() && !s.severed(n.instance)
+}
 
 // fallsSilent lets a node that does not answer be noticed, and be down later.
 func (s *Slurm) fallsSilent(n *Node) {
 	generation := n.generation
+	n.waited = s.clock.Now()
 	s.after(s.Timeouts.Silence/3, func() {
 		if n.generation == generation && !s.hears(n) {
 			n.silent = true
 		}
 	})
-	s.after(s.Timeouts.Silence, func() {
-		if n.generation == generation && !s.hears(n) && !n.down {
-			n.down, n.reason = true, "Not responding"
-			s.requeue(n)
+	s.after(s.Timeouts.Silence, func() { s.givesUp(n, generation) })
+}
+
+// givesUp sets a node down that has not answered for long enough.
+func (s *Slurm) givesUp(n *Node, generation int) {
+	if n.generation != generation || n.down || s.hears(n) {
+		return
+	}
+	if left := s.Timeouts.Silence - s.clock.Now().Sub(n.waited); left > 0 {
+		s.after(left, func() { s.givesUp(n, generation) })
+		return
+	}
+	n.down, n.reason = true, "Not responding"
+	s.requeue(n)
+}
+
+// answers lets a silent node be of use again.
+func (s *Slurm) answers(n *Node) {
+	n.silent = false
+	s.idle(n)
+	s.schedule()
+}
+
+// undrain has slurmctld use a node again, once it answers: it waits for that anew.
+func (s *Slurm) undrain(n *Node) {
+	n.drain = false
+	if n.power != on || n.down {
+		return
+	}
+	n.silent, n.waited = true, s.clock.Now()
+	generation := n.generation
+	s.after(time.Second, func() {
+		if n.generation == generation && s.hears(n) {
+			s.answers(n)
 		}
 	})
 }
@@ -94,23 +134,35 @@ func (s *Slurm) fallsSilent(n *Node) {
 // it.
 const reporting = time.Hour
 
-// leave takes the head node away, for hours: it is down, or cut off.
+// leave takes the head node away, for hours: it is down, or cut off from all the world,
+// from its nodes only, or from those of one subnet.
 func (w *world) leave() {
 	if w.away {
 		return
 	}
 	length := w.between(10*time.Minute, 4*time.Hour)
 	w.away, w.awaySince = true, w.clock.Now()
-	if w.rng.IntN(2) == 0 {
+	every := func(*Instance) bool { return true }
+	switch w.rng.IntN(4) {
+	case 0:
 		w.log("the head node is down for %v", length)
 		w.slurm.Stop()
 		w.die()
-	} else {
+	case 1:
 		w.log("the head node is cut off for %v", length)
-		w.cutOff = true
-		w.slurm.Cut()
+		w.severed, w.cutOff = every, true
 		w.refuse(&w.ec2Refuses)
 		w.blinded()
+	case 2:
+		w.log("the head node is cut off from its nodes for %v", length)
+		w.severed = every
+	case 3:
+		subnet := []string{"", "subnet-1"}[w.rng.IntN(2)]
+		w.log("the head node is cut off from subnet %q for %v", subnet, length)
+		w.severed = func(i *Instance) bool { return i.Subnet == subnet }
+	}
+	if w.severed != nil {
+		w.slurm.Cut(w.severed)
 	}
 	left := w.awaySince
 	w.clock.After(length, func() {
@@ -128,15 +180,18 @@ func (w *world) comeBack() {
 	}
 	w.log("the head node is back")
 	w.away = false
-	if w.cutOff {
-		w.cutOff = false
-		w.slurm.Mend()
-		w.answerAgain(&w.ec2Refuses)
-		w.sees()
+	if w.severed == nil {
+		w.slurm.Start()
+		w.boot()
 		return
 	}
-	w.slurm.Start()
-	w.boot()
+	w.severed = nil
+	w.slurm.Mend()
+	if w.cutOff {
+		w.cutOff = false
+		w.answerAgain(&w.ec2Refuses)
+		w.sees()
+	}
 }
 
 // lonely lets those instances end that have neither a job nor a head node, for as long as
@@ -148,7 +203,10 @@ func (w *world) lonely() {
 	}
 	now := w.clock.Now()
 	for _, i := range w.cloud.Live() {
-		if w.cutOff {
+		if w.severed != nil {
+			if !w.severed(i) {
+				continue
+			}
 			w.excused += every // nobody can end it
 		}
 		if i.booted.IsZero() || i.booted.After(now) {
@@ -167,4 +225,28 @@ func (w *world) lonely() {
 		}
 	}
 	w.clock.After(every, w.lonely)
+}
+
+// couldNotSpeak says whether the daemon had no chance to keep slurmctld from giving up
+// nodes: one of them was away, while the head node was cut off.
+func (w *world) couldNotSpeak() bool {
+	return !w.alive || w.slurmRefuses > 0 || w.clock.Now().Sub(w.mute) < w.slurm.Timeouts.Silence
+}
+
+// reports are what the daemon hears of nodes, over connections that end with them.
+func (w *world) reports() *fleet.NodesView {
+	now := w.clock.Now()
+	for _, i := range w.cloud.shown {
+		p, known := w.present[i.ID]
+		switch up := i.Alive() && !i.booted.IsZero() && !i.booted.After(now) && (w.severed == nil || !w.severed(i)); {
+		case up:
+			p = fleet.Presence{Report: fleet.Report{Cluster: w.policy.Cluster, Instance: i.ID, Booted: true}, Addr: i.Addr, Changed: i.booted.Add(w.skew)}
+		case known && p.Left.IsZero():
+			p.Left = w.now()
+		default:
+			continue
+		}
+		w.present[i.ID] = p
+	}
+	return &fleet.NodesView{Since: w.began, Nodes: maps.Clone(w.present)}
 }

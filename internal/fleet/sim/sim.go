@@ -31,6 +31,8 @@ type Config struct {
 	// ClockSteps is by how much the head node's clock may be off when the daemon starts
 	// again.
 	ClockSteps time.Duration
+	// Reports lets nodes report to the daemon.
+	Reports bool
 	// MemoryLost is the share of crashes after which the memory can't be read.
 	MemoryLost float64
 	// Load is called once, in place of jobs that arrive at random; may be nil.
@@ -299,14 +301,14 @@ func Random(seed uint64) Config {
 			Hidden: time.Duration(pick(0.7, 1) * float64(30*time.Second)), Stale: time.Duration(pick(0.7, 1) * float64(10*time.Second)),
 			Naming: pick(0.3, 0.05), Slurm: pick(0.3, 0.1),
 		},
-		MemoryLost: pick(0.3, 0.5),
-		Job:        mean(1, 4*time.Minute), Cancel: mean(0.7, 10*time.Minute), Crash: mean(0.6, 20*time.Minute),
+		MemoryLost: pick(0.3, 0.5), Reports: rng.IntN(4) > 0,
+		Job: mean(1, 4*time.Minute), Cancel: mean(0.7, 10*time.Minute), Crash: mean(0.6, 20*time.Minute),
 		Outage: mean(0.3, time.Hour), Shortage: mean(0.5, 30*time.Minute), Stop: mean(0.2, time.Hour),
 		SlurmPause: 5 * time.Second, EC2Pause: 10 * time.Second, QuietPause: 5 * time.Minute,
 		Away: mean(0.3, 3*time.Hour), ClockSteps: time.Duration(pick(0.3, 1) * float64(6*time.Hour)),
 	}
 	if cfg.Away > 0 {
-		cfg.Trouble = 8 * time.Hour
+		cfg.Trouble, cfg.Settling = 8*time.Hour, 16*time.Hour
 	}
 	return cfg
 }

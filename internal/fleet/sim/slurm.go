@@ -44,6 +44,7 @@ type Node struct {
 	generation    int       // changes with the power state, so that old timers know
 	down, drain   bool
 	silent        bool
+	waited        time.Time // since when slurmctld waits for it to answer
 	completing    int
 	used, slots   int
 	jobs          []*Job
@@ -160,8 +161,9 @@ type Slurm struct {
 	idling     []*Node // to be powered down
 	Ended      int     // jobs that ran to their end
 
-	down, cut       bool     // it does not run; it can't reach any node
-	missed, unheard []func() // what it does when it runs, and when it reaches them
+	down            bool                 // it does not run
+	cut             func(*Instance) bool // those that it can't reach; nil: none
+	missed, unheard []func()             // what it does when it runs, and when it reaches them
 }
 
 // slotsPerNode is how many small jobs fit on a node.
@@ -469,7 +471,7 @@ func (s *Slurm) suspendIdle() {
 
 // Register brings a node up whose slurmd runs on an instance, if Slurm expects it
 // there.
-func (s *Slurm) Register(i *Instance) { s.whenHeard(func() { s.register(i) }) }
+func (s *Slurm) Register(i *Instance) { s.whenHeard(func() { s.register(i) }, i) }
 
 func (s *Slurm) register(i *Instance) {
 	n := s.byName[i.Name]
@@ -487,13 +489,17 @@ func (s *Slurm) register(i *Instance) {
 
 // tryStart starts a job whose nodes are all up.
 func (s *Slurm) tryStart(j *Job) {
-	if j.state != configuring || s.cut || slices.ContainsFunc(j.nodes, func(n *Node) bool { return n.power != on || n.down || n.silent }) {
+	if j.state != configuring || slices.ContainsFunc(j.nodes, func(n *Node) bool { return n.power != on || n.down || n.silent || s.severed(n.instance) }) {
 		return
 	}
 	j.state, j.until = running, s.clock.Now().Add(j.Run)
 	s.Started(j)
 	attempt := j.attempt
-	s.clock.At(j.until, func() { s.whenHeard(func() { s.finish(j, attempt) }) })
+	on := make([]*Instance, len(j.nodes))
+	for i, n := range j.nodes {
+		on[i] = n.instance
+	}
+	s.clock.At(j.until, func() { s.whenHeard(func() { s.finish(j, attempt) }, on...) })
 }
 
 func (s *Slurm) finish(j *Job, attempt int) {
@@ -632,6 +638,10 @@ func (s *Slurm) Update(u slurm.NodeUpdate) {
 		case slurm.StateDown:
 			n.down, n.reason = true, u.Reason
 			s.requeue(n)
+		case slurm.StateDrain:
+			n.drain, n.reason = true, u.Reason
+		case slurm.StateUndrain:
+			s.undrain(n)
 		case slurm.StateResume:
 			n.down, n.drain, n.reason = false, false, ""
 		case slurm.StatePowerDownForce:

@@ -45,7 +45,10 @@ type world struct {
 	current   map[string]string // node to instance, of the last assignment
 	names     map[string]string // node to instance, as the table of names has it
 	lastEC2   time.Time
-	asked     bool // to look at EC2
+	present   map[string]fleet.Presence // by instance: what it has heard of nodes
+	began     time.Time                 // by its clock
+	mute      time.Time                 // when it last could not speak to slurmctld
+	asked     bool                      // to look at EC2
 
 	status    fleet.Status
 	quiet     bool          // no more faults
@@ -56,7 +59,8 @@ type world struct {
 	// Outages that go on, of each.
 	slurmRefuses, ec2Refuses int
 
-	away, cutOff bool // the head node; away and not cut off means down
+	away, cutOff bool                 // the head node; cut off from AWS, too
+	severed      func(*Instance) bool // instances that it does not reach; nil: all or none, as it is down or not
 	awaySince    time.Time
 	busy         map[string]time.Time // until when an instance has a job
 	excused      time.Duration        // what instances cost that nobody could end
@@ -153,7 +157,7 @@ func (w *world) blindUntilNow() time.Duration {
 
 // boot starts the process, which has what is on disk.
 func (w *world) boot() {
-	if w.alive || w.away && !w.cutOff {
+	if w.alive || w.away && w.severed == nil {
 		return
 	}
 	w.life++
@@ -169,6 +173,7 @@ func (w *world) boot() {
 	w.limiter = bucketState{Bucket: Bucket{5, 2}, tokens: 5, last: w.clock.Now()}
 	w.current = make(map[string]string)
 	w.lastEC2 = time.Time{}
+	w.present, w.began, w.mute = make(map[string]fleet.Presence), w.now(), w.clock.Now()
 	w.log("the daemon starts")
 	w.sees()
 	w.tell(func(*fleet.Observed) {})
@@ -224,6 +229,7 @@ func (w *world) refuse(outages *int) {
 }
 
 func (w *world) answerAgain(outages *int) {
+	w.mute = w.clock.Now()
 	if *outages > 0 { // they all end when it becomes quiet
 		*outages--
 	}
@@ -548,9 +554,13 @@ func (w *world) lookAtSlurm(ec2 *fleet.EC2View) {
 		w.asked = w.asked || slices.ContainsFunc(view.Nodes, func(n slurm.Node) bool {
 			return n.State.NotResponding() && !n.State.PoweringUp() && !n.State.PoweringDown() && !n.State.PoweredDown()
 		})
+		var nodes *fleet.NodesView
+		if w.cfg.Reports {
+			nodes = w.reports()
+		}
 		w.after(w.upTo(100*time.Millisecond), func() {
 			w.tell(func(o *fleet.Observed) {
-				o.Slurm, o.Status = view, w.status
+				o.Slurm, o.Nodes, o.Status = view, nodes, w.status
 				if ec2 != nil {
 					o.EC2 = ec2
 				}

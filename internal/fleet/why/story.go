@@ -27,6 +27,7 @@ type story struct {
 	exhausted map[string]record.Entry // by queue/resource, that still are
 	paused    map[string]record.Entry
 	blocks    map[string]record.Entry // capacity blocks that nodes come from, by queue/resource
+	cut       map[string]record.Entry // nodes that the head node is cut off from
 }
 
 // An entry is one of the record with its nodes that matter.
@@ -57,7 +58,7 @@ func newStory(f Facts, job string, nodes map[string]bool) *story {
 	s := &story{
 		facts: f, job: job, nodes: nodes, keys: make(map[string]bool), instances: make(map[string]string),
 		disabled: make(map[string]record.Entry), failed: make(map[string]record.Entry), exhausted: make(map[string]record.Entry), paused: make(map[string]record.Entry),
-		blocks: make(map[string]record.Entry),
+		blocks: make(map[string]record.Entry), cut: make(map[string]record.Entry),
 	}
 	for n := range nodes {
 		if p, ok := slurm.ParseNodeName(n); ok {
@@ -79,6 +80,16 @@ func newStory(f Facts, job string, nodes map[string]bool) *story {
 		}
 	}
 	slices.SortStableFunc(s.entries, func(a, b entry) int { return a.Time.Compare(b.Time) })
+	for _, e := range s.entries {
+		for _, n := range e.nodes {
+			switch e.What {
+			case record.CutOff:
+				s.cut[n] = e.Entry
+			case record.InTouch, record.Lost, record.Replaced, record.Suspended, record.Terminated:
+				delete(s.cut, n)
+			}
+		}
+	}
 	return s
 }
 
@@ -105,7 +116,7 @@ func (s *story) fleetWide(e record.Entry) {
 		delete(s.exhausted, key)
 	case record.Paused:
 		s.paused[key] = e
-	case record.BlockChanged:
+	case record.BlockChanged, record.BlockEnds:
 		s.blocks[key] = e
 	}
 }
@@ -134,7 +145,7 @@ func (s *story) pick(e record.Entry, x expander) (entry, bool) {
 		return mine, true
 	case record.QueueDisabled:
 		return mine, slices.ContainsFunc(slices.Collect(maps.Keys(s.keys)), func(k string) bool { return strings.HasPrefix(k, e.Queue+"/") })
-	case record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged:
+	case record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged, record.BlockEnds:
 		return mine, s.keys[e.Queue+"/"+e.Resource]
 	}
 	return mine, len(mine.nodes) > 0

@@ -85,7 +85,7 @@ func (s *story) timeline(from, until time.Time) []Line {
 func collapses(k record.Kind) bool {
 	switch k {
 	case record.Asked, record.AskMissed, record.LaunchTried, record.JobWaits, record.JobReleased, record.FleetStatus, record.DaemonStarted,
-		record.QueueDisabled, record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged:
+		record.QueueDisabled, record.Exhausted, record.CapacityBack, record.Paused, record.BlockChanged, record.BlockEnds:
 		return false
 	}
 	return true
@@ -177,6 +177,10 @@ func sentence(e *entry, nodes []string) (string, bool) {
 		return because(who + is(" gets", " get") + " no more jobs"), true
 	case record.Requeued:
 		return because("the jobs of " + who + " go back to the queue"), true
+	case record.CutOff:
+		return because(who + is(" is", " are") + " not heard by the head node any more, and waited for"), true
+	case record.InTouch:
+		return who + is(" is", " are") + " heard again, " + e.Why, true
 	case record.Lost:
 		return because(who + is(" is lost", " are lost")), true
 	case record.Replaced:
@@ -193,7 +197,7 @@ func sentence(e *entry, nodes []string) (string, bool) {
 		return fmt.Sprintf("compute resource %s of queue %s may have capacity again", e.Resource, e.Queue), true
 	case record.Paused:
 		return fmt.Sprintf("static nodes of %s in queue %s are tried again after %s", e.Resource, e.Queue, clock(e.Until)), true
-	case record.BlockChanged:
+	case record.BlockChanged, record.BlockEnds:
 		return blockIs(e.Entry), true
 	case record.QueueDisabled:
 		return fmt.Sprintf("queue %s becomes inactive: %d nodes failed to start (protected mode)", e.Queue, e.Count), true
@@ -205,6 +209,9 @@ func sentence(e *entry, nodes []string) (string, bool) {
 
 // blockIs says how it stands with a capacity block.
 func blockIs(e record.Entry) string {
+	if e.What == record.BlockEnds {
+		return fmt.Sprintf("the instances of capacity block %s end at %s: only jobs start there whose time limit (sbatch --time) lets them end before", e.Block, e.Until.Format("2006-01-02 15:04:05"))
+	}
 	text := fmt.Sprintf("capacity block %s is %s", e.Block, e.Code)
 	switch {
 	case e.Until.IsZero():

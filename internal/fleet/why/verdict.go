@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pcluster/internal/fleet"
+	"pcluster/internal/fleet/record"
 	"pcluster/internal/slurm"
 )
 
@@ -23,7 +24,11 @@ func (s *story) jobVerdict(j *slurm.JobStatus, t *attempt, lives []*life) (strin
 	case j == nil:
 		return "Slurm does not know it any more. Its nodes were still starting when it went.", nil
 	case j.Over(), j.State == "RUNNING", j.State == "COMPLETING", j.State == "SUSPENDED":
-		return s.started(j, t, lives), nil
+		text := s.started(j, t, lives)
+		if waits, advice := s.isCutOff(); waits != "" && !j.Over() {
+			return text + " " + waits, advice
+		}
+		return text, nil
 	case j.State == "CONFIGURING", t != nil && t.end.IsZero():
 		return s.starting(t, lives)
 	}
@@ -58,6 +63,19 @@ func (s *story) started(j *slurm.JobStatus, t *attempt, lives []*life) string {
 		up = t.end // Slurm tells whole seconds only
 	}
 	return text + fmt.Sprintf("; it waited %s for its nodes.", span(up.Sub(t.begin)))
+}
+
+// isCutOff says that the head node does not hear nodes of the story, if so.
+func (s *story) isCutOff() (string, []string) {
+	if len(s.cut) == 0 {
+		return "", nil
+	}
+	nodes := slices.Collect(maps.Keys(s.cut))
+	slices.Sort(nodes)
+	e := s.cut[nodes[0]]
+	return fmt.Sprintf("The head node does not hear %s since %s, and no other node of the subnet: it waits for them, until %s at the latest. What runs there goes on.",
+			few(nodes), clock(e.Time), e.Until.Format("2006-01-02 15:04")),
+		[]string{"See what keeps the head node from the compute nodes: its network, security groups, network ACLs and routes of the subnets."}
 }
 
 // starting says which nodes a job waits for.
@@ -166,6 +184,10 @@ func (s *story) waitsForBlock(key string) string {
 	if !ok || e.Code == "active" {
 		return ""
 	}
+	if e.What == record.BlockEnds {
+		text := blockIs(e)
+		return strings.ToUpper(text[:1]) + text[1:] + "."
+	}
 	text := "It can't have instances: " + blockIs(e)
 	if e.Until.After(s.facts.Now) {
 		text += ", in " + span(e.Until.Sub(s.facts.Now))
@@ -256,6 +278,9 @@ func (s *story) nodeVerdict(n *slurm.Node, l *life) (string, []string) {
 		return fmt.Sprintf("It is on its way: %s, for %s.", stage, span(s.facts.Now.Sub(since))), s.stageAdvice(l)
 	case l != nil && l.ended.IsZero() && !state.Down() && !state.PoweredDown() && !state.PoweringDown():
 		text := fmt.Sprintf("It is up as %s since %s, %s after it was asked for", l.instance, clock(l.ready), span(l.ready.Sub(l.begin)))
+		if waits, advice := s.isCutOff(); waits != "" {
+			return text + ". " + waits, advice
+		}
 		if state.Drained() || state.Has("DRAIN", "DRAINING") {
 			return text + "; it gets no more jobs, as it is drained.", nil
 		}

@@ -94,6 +94,35 @@ var stories = map[string]struct {
 			ID: "42", State: "CONFIGURING", Partition: "q", Nodes: []string{"q-dy-c-1", "q-dy-c-2", "q-dy-c-3"}, Submitted: at(0), Started: at(1),
 		}}
 	}},
+	"job-whose-head-node-is-cut-off": {job: "42", facts: func() Facts {
+		var c chronicle
+		c.launch(1, "q-dy-c-[1-2]", 2, "42")
+		c.answered(2, "q-dy-c-[1-2]", "i-1", "i-2")
+		c.up(1, "q-dy-c-1", "i-1")
+		c.up(1, "q-dy-c-2", "i-2")
+		c.add(19.7, record.Entry{What: record.JobReleased, Nodes: "q-dy-c-[1-2]", Jobs: []string{"42"}})
+		c.add(300, record.Entry{What: record.CutOff, Nodes: "q-dy-c-[1-2]", Why: "no node of the subnet is heard: the head node seems to be cut off", Until: at(86700)})
+		return Facts{Now: at(4000), Record: c, Job: &slurm.JobStatus{
+			ID: "42", State: "RUNNING", Partition: "q", Nodes: []string{"q-dy-c-1", "q-dy-c-2"}, Submitted: at(0), Started: at(20),
+		}}
+	}},
+	"node-that-was-cut-off": {node: "q-dy-c-1", facts: func() Facts {
+		var c chronicle
+		c.launch(1, "q-dy-c-1", 1, "42")
+		c.answered(2, "q-dy-c-1", "i-1")
+		c.up(1, "q-dy-c-1", "i-1")
+		c.add(300, record.Entry{What: record.CutOff, Nodes: "q-dy-c-1", Why: "no node of the subnet is heard: the head node seems to be cut off", Until: at(86700)})
+		c.add(4000, record.Entry{What: record.InTouch, Nodes: "q-dy-c-1", Why: "after 1h2m0s"})
+		return Facts{Now: at(5000), Record: c, Nodes: []slurm.Node{{Name: "q-dy-c-1", State: "ALLOCATED+CLOUD"}}}
+	}},
+	"job-that-is-too-long-for-its-block": {job: "42", facts: func() Facts {
+		var c chronicle
+		c.add(-3600, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "active", Until: at(4200)})
+		c.add(1800, record.Entry{What: record.BlockEnds, Queue: "q", Resource: "c", Block: "cr-1", Until: at(2400)})
+		return Facts{Now: at(2000), Record: c, Job: &slurm.JobStatus{
+			ID: "42", State: "PENDING", Reason: "ReqNodeNotAvail, Reserved for maintenance", Partition: "q", Submitted: at(1900),
+		}}
+	}},
 	"job-without-capacity": {job: "42", facts: func() Facts {
 		var c chronicle
 		c.launch(1, "q-dy-c-[1-2]", 2, "42")
