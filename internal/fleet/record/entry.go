@@ -46,7 +46,7 @@ const (
 	CapacityBack   Kind = "capacity-back"
 	Paused         Kind = "paused" // static nodes are not tried again until a time
 	QueueDisabled  Kind = "queue-disabled"
-	BlockChanged   Kind = "capacity-block" // one is in another state, until a time
+	BlockChanged   Kind = "capacity-block"      // one is in another state, until a time
 	BlockEnds      Kind = "capacity-block-ends" // the instances of one end at a time that is near
 	FleetStatus    Kind = "fleet-status"
 )
