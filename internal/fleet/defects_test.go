@@ -44,6 +44,18 @@ func TestTwoDaemonsDoNotKeepOneFleet(t *testing.T) {
 	}
 }
 
+// What was told to end is told again by the next process, which does not know whether EC2
+// has heard it.
+func TestTerminationsAreRepeatedByTheNextProcess(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.up("q-dy-a-1")
+	s.step(Observed{Suspended: []string{"q-dy-a-1"}})
+	s.expect("ended", len(s.do.Terminate), 1)
+	ended := s.do.Terminate
+	s.step(Observed{Restarted: true})
+	s.expect("ended by the next", s.do.Terminate, ended)
+}
+
 func TestADamagedMemoryIsKeptAside(t *testing.T) {
 	f := stateFile{path: filepath.Join(t.TempDir(), "fleet.json")}
 	if err := os.WriteFile(f.path, []byte(`{"epoch": 12, "assig`), 0o600); err != nil {

@@ -28,6 +28,9 @@ const (
 	// vouchInterval leaves slurmctld's SlurmdTimeout, of usually three minutes, room for
 	// several attempts to keep it from running out.
 	vouchInterval = 15 * time.Second
+	// silencePause lets nodes, and slurmctld's pings, come back that the start of the head
+	// node or of slurmctld has interrupted.
+	silencePause = 20 * time.Second
 	// silencePatience is for how long a node must be silent to be given up when EC2 can't
 	// reach its instance either: as long as slurmctld usually waits.
 	silencePatience = 3 * time.Minute
@@ -35,19 +38,11 @@ const (
 
 // silence decides about the nodes that nobody hears.
 func (p *planner) silence(view *SlurmView, nodes *NodesView) {
-	heard := make(map[string]bool) // subnets
-	var silent []*slurm.Node
-	for i := range view.Nodes {
-		n := &view.Nodes[i]
-		a, ok := p.mem.Assigned[n.Name]
-		switch {
-		case !ok:
-		case p.heard(n, a, nodes):
-			heard[a.Subnet] = true
-		case a.Ready && inService(n) && n.State.NotResponding() && !n.State.Has("INVALID_REG"):
-			silent = append(silent, n)
-		}
+	silent := p.unheard(view, nodes)
+	if len(silent)+len(p.mem.Silent) == 0 {
+		return
 	}
+	heard := p.heardSubnets(view, nodes)
 	before := p.mem.Silent
 	p.mem.Silent = make(map[string]Silence, len(silent))
 	var cut []string
@@ -63,7 +58,7 @@ func (p *planner) silence(view *SlurmView, nodes *NodesView) {
 		}
 		broken := p.mem.Impaired[a.Instance]
 		switch {
-		case p.isTouched(n.Name, view):
+		case p.isTouched(n.Name, view), p.now.Sub(s.Since) < silencePause:
 		case broken && p.now.Sub(s.Since) >= silencePatience:
 			p.giveUpSilent(n.Name, a, &todo)
 			continue
@@ -82,6 +77,33 @@ func (p *planner) silence(view *SlurmView, nodes *NodesView) {
 	p.vouch(waits)
 	p.recordCut(cut)
 	p.recordBack(view, before)
+}
+
+// unheard are the nodes in service that don't answer slurmctld, and have no connection.
+func (p *planner) unheard(view *SlurmView, nodes *NodesView) []*slurm.Node {
+	var silent []*slurm.Node
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		if !n.State.NotResponding() || !inService(n) || n.State.Has("INVALID_REG") {
+			continue
+		}
+		if a, ok := p.mem.Assigned[n.Name]; ok && a.Ready && !p.heard(n, a, nodes) {
+			silent = append(silent, n)
+		}
+	}
+	return silent
+}
+
+// heardSubnets are the subnets with a node that reaches the head node.
+func (p *planner) heardSubnets(view *SlurmView, nodes *NodesView) map[string]bool {
+	heard := make(map[string]bool)
+	for i := range view.Nodes {
+		n := &view.Nodes[i]
+		if a, ok := p.mem.Assigned[n.Name]; ok && !heard[a.Subnet] && p.heard(n, a, nodes) {
+			heard[a.Subnet] = true
+		}
+	}
+	return heard
 }
 
 // heard says whether a node is known to reach the head node: its connection knows within

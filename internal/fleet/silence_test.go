@@ -171,10 +171,22 @@ func TestNodesAreNotWaitedForForEver(t *testing.T) {
 	s.expect("given later", s.pass(time.Hour, Observed{}), "")
 }
 
+// The start of a head node finds nodes that it has not heard yet.
+func TestAMomentOfSilenceIsNothing(t *testing.T) {
+	s := neighbours(t, map[string]string{"q-dy-a-1": "one"})
+	s.quiet("q-dy-a-1")
+	clear(s.said)
+	s.expect("given", s.pass(15*time.Second, Observed{}), "")
+	s.states["q-dy-a-1"] = "ALLOCATED+CLOUD"
+	s.pass(time.Minute, Observed{})
+	s.expect("told", len(s.told(record.CutOff))+len(s.told(record.InTouch)), 0)
+}
+
 // What a user has drained stays so, with the reason.
 func TestDrainedNodesAreWaitedForAndStayDrained(t *testing.T) {
 	s := neighbours(t, map[string]string{"q-dy-a-1": "one", "q-dy-a-2": "one"})
 	s.quiet("q-dy-a-1", "q-dy-a-2")
+	s.pass(15*time.Second, Observed{})
 	s.states["q-dy-a-1"], s.reasons["q-dy-a-1"] = "MIXED+CLOUD+DRAIN+NOT_RESPONDING", "the user's"
 	s.pass(5*time.Second, Observed{})
 	s.expect("updates", s.do.Nodes, []slurm.NodeUpdate{

@@ -238,10 +238,10 @@ func (c *torture) headCutOff(t *testing.T) {
 	node := c.head(t, "squeue -h -o %N -j "+job)
 	c.head(t, "sudo scontrol update nodename="+node+" state=drain reason=mine")
 	head := c.instances(t, "Name=tag:parallelcluster:node-type,Values=HeadNode")[0]
-	log := "sudo grep -c 'setting DOWN' /var/log/slurmctld.log || true"
+	log := "sudo grep -c 'not responding, setting DOWN' /var/log/slurmctld.log || true"
 	before := c.head(t, log)
 	c.fault(t, "cut", head)
-	time.Sleep(3 * slurmdTimeout)
+	time.Sleep(5 * slurmdTimeout / 2)
 	c.must(t, "pcluster", "sandbox", "fault", "clear")
 	eventually(t, time.Minute, "the node answers", func() bool {
 		return !strings.Contains(c.head(t, "scontrol -o show node "+node), "NOT_RESPONDING")
@@ -264,7 +264,7 @@ func (c *torture) headCutOff(t *testing.T) {
 }
 
 // slurmdTimeout is SlurmdTimeout in torture.yaml.
-const slurmdTimeout = 45 * time.Second
+const slurmdTimeout = time.Minute
 
 func (c *torture) interrupted(t *testing.T) {
 	job, instance := c.runsOn(t, "-p spot")
