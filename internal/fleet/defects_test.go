@@ -243,6 +243,11 @@ func TestPoolsWithoutCapacityAreLeftOut(t *testing.T) {
 			t.Error("asked for all the same")
 		}
 	}
+	for _, at := range pools(&flexible) { // a request that leaves out all of them is none
+		s.mem.Short[poolKey("q/a", at)] = Exhausted{Code: InsufficientCapacity, Until: s.now.Add(time.Minute)}
+	}
+	s.step(Observed{Resumed: []Request{request(job("4", "q-dy-a-5"))}})
+	s.expect("left out when all are empty", s.do.Launch[0].Without, []Pool(nil))
 	s.now = s.now.Add(s.policy.CapacityTimeout)
 	s.step(Observed{Slurm: s.view()})
 	s.step(Observed{Resumed: []Request{request(job("3", "q-dy-a-4"))}})

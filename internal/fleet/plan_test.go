@@ -498,3 +498,49 @@ func TestAnAddressThatMayBeKnownCostsNoJob(t *testing.T) {
 		})
 	}
 }
+
+// The pauses between attempts at static nodes double up to five minutes, and begin anew
+// when a launch has succeeded.
+func TestPausesOfStaticNodesGrowAndEnd(t *testing.T) {
+	s := newStory(t, BestEffort)
+	try := func(instances int, code string) time.Duration {
+		s.now = s.now.Add(s.mem.Paused["q/a"].Until.Sub(s.now))
+		s.step(Observed{Resumed: []Request{{Nodes: []string{"q-st-a-1"}}}})
+		s.step(Observed{Outcomes: []Outcome{answer(s.do.Launch[0], instances, code)}})
+		return s.mem.Paused["q/a"].Last
+	}
+	var pauses []time.Duration
+	for range 7 {
+		pauses = append(pauses, try(0, "InternalError")/time.Second)
+	}
+	s.expect("pauses, in seconds", pauses, []time.Duration{10, 20, 40, 80, 160, 300, 300})
+	s.expect("after a success", try(1, ""), time.Duration(0))
+	s.step(Observed{Suspended: []string{"q-st-a-1"}})
+	s.expect("after the next failure", try(0, "InternalError"), firstPause)
+}
+
+// Stopped instances cost money, and are of no use.
+func TestAStoppedInstanceIsEndedAndReplaced(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	i := s.has("q-dy-a-1")
+	i.State = "stopped"
+	s.now = noon.Add(time.Hour)
+	s.step(Observed{Slurm: s.view(slurm.Node{Name: "q-dy-a-1", Addr: i.Addr, State: "ALLOCATED+CLOUD"}), EC2: s.ec2(i)})
+	s.expect("decision", s.decided(), "end i-q-dy-a-1, down, power_down_force")
+}
+
+// Slurm would wait for minutes for a node that is gone to end its job.
+func TestANodeThatIsGoneEndsNoJobAnyMore(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.step(Observed{Slurm: s.view(slurm.Node{Name: "q-dy-a-1", State: "MIXED+CLOUD+COMPLETING+NOT_RESPONDING+POWER_DOWN"}), EC2: s.ec2()})
+	s.expect("decision", s.decided(), "down, power_down_force")
+}
+
+// Failed starts count until one succeeds.
+func TestASuccessForgetsFailures(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.mem = s.mem.clone()
+	s.mem.Failures["q/a"], s.mem.Failures["q/b"] = 9, 9
+	s.up("q-dy-a-1")
+	s.expect("failures", s.mem.Failures, map[string]int{"q/b": 9})
+}

@@ -64,6 +64,7 @@ func TestOnlyANodeItselfIsBelieved(t *testing.T) {
 	liar := says(Report{Failed: "no such volume", SpotUntil: noon})
 	liar.Addr = "10.0.0.66"
 	s.step(Observed{Said: []Presence{liar}})
+	s.expect("states when it is said", s.states(), "")
 	s.looks(risingState, Observed{Nodes: heard(liar)})
 	s.expect("states", s.states(), "")
 	s.expect("ended", len(s.do.Terminate), 0)
