@@ -29,6 +29,7 @@ const usage = `usage: pcluster-node COMMAND
   update-database-password  take the accounting database's password from its secret
   update-directory-password take the directory's password from its secret (head node)
   component DIR             run the components of an image build (build and test machines)
+  tag-image NAME=VALUE...   tag the image that this machine was launched of (test machines)
   version                   print the version
 
 Commands for jobs of AWS Batch, by links with their names: awsbsub, awsbstat, awsbout,
@@ -93,6 +94,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return 2
 		}
 		return status(runComponents(ctx, rest[0], stdout), stderr)
+	case "tag-image":
+		return status(tagImage(ctx, rest), stderr)
 	case "version", "--version":
 		fmt.Fprintln(stdout, config.ToolVersion)
 		return 0
