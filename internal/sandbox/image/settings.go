@@ -69,6 +69,8 @@ var links = map[string]string{
 	"/etc/systemd/system-generators/systemd-getty-generator":            "/dev/null",
 	"/etc/systemd/system-generators/systemd-system-update-generator":    "/dev/null",
 	"/etc/systemd/system/nfs-kernel-server.service":                     "nfs-server.service",
+	// An imported system's cloud-init would ask it for an address, and wait a minute for an answer.
+	"/usr/sbin/dhclient":     "/nonexistent",
 	"/usr/sbin/mount.nfs4":   "mount.nfs",
 	"/usr/sbin/mount.efs":    "mount.nfs",
 	"/usr/sbin/mount.lustre": "mount.nfs",

@@ -87,6 +87,9 @@ func unpackTar(in io.Reader, root *os.Root) error {
 		if err == io.EOF {
 			return nil
 		}
+		if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return errors.New("it is no tar archive, or a broken one")
+		}
 		if err != nil {
 			return err
 		}

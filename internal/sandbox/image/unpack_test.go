@@ -89,7 +89,9 @@ func TestUnpackRefusals(t *testing.T) {
 	put(t, tmp+"/a.tar", archive(t, [2]string{"etc/x", "x"}))
 	put(t, tmp+"/b.tar.xz", []byte("\xfd7zXZ\x00"))
 	put(t, tmp+"/dir/x", nil)
-	for file, want := range map[string]string{"a.tar": "no /sbin/init", "b.tar.xz": "only gzip", "dir": "no OCI layout", "none": "no such file"} {
+	put(t, tmp+"/text", []byte("Build: {}\n"))
+	put(t, tmp+"/long", bytes.Repeat([]byte("Build: {}\n"), 100))
+	for file, want := range map[string]string{"text": "no tar archive", "long": "no tar archive", "a.tar": "no /sbin/init", "b.tar.xz": "only gzip", "dir": "no OCI layout", "none": "no such file"} {
 		if _, err := Unpack(filepath.Join(tmp, file), filepath.Join(tmp, "out-"+file)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", file, err, want)
 		}
