@@ -109,8 +109,9 @@ func TestImageBuildsThatFail(t *testing.T) {
 		return strings.TrimSpace(r.must(t, "aws", "ec2", "describe-images", "--owners", "self", "--query", "sort(Images[].ImageId)", "--output", "text"))
 	}
 
-	// Parents that nobody can use: another system, and another processor.
-	if out := r.build(t, "beos", "sed -i -e s/^ID=.*/ID=beos/ /usr/lib/os-release", "Image:\n", "DevSettings:\n  DisablePclusterComponent: true\nImage:\n"); out.code != 0 {
+	// Parents that nobody can use: another system, whose packages nobody has, and another processor.
+	const beos = "sed -i -e s/^ID=.*/ID=beos/ /usr/lib/os-release; echo deb http://mirror.invalid/beos r5 main >/etc/apt/sources.list; rm -rf /etc/apt/sources.list.d/*"
+	if out := r.build(t, "beos", beos, "Image:\n", "DevSettings:\n  DisablePclusterComponent: true\nImage:\n"); out.code != 0 {
 		t.Fatalf("build-image: %s%s", out.stdout, out.stderr)
 	}
 	foreign := filepath.Join(r.work, "arm64")
@@ -128,6 +129,8 @@ func TestImageBuildsThatFail(t *testing.T) {
 	}{
 		"full":     {fill, nil, "No space left on device"},
 		"hangs":    {"sleep 600", nil, "longer than the 2 seconds"},
+		"off":      {"systemctl poweroff -ff; sleep 9", nil, "before its components are done"},
+		"mirror":   {"true", []string{managed, r.field(t, "beos", "ec2AmiInfo.amiId"), "Build:\n", "Build:\n  UpdateOsPackages:\n    Enabled: true\n"}, "index files failed to download"},
 		"small":    {"true", rootVolume(4), "InvalidBlockDeviceMapping: Volume of size 4GB is smaller than snapshot"},
 		"system":   {"true", []string{managed, r.field(t, "beos", "ec2AmiInfo.amiId")}, "operating system is not supported: beos"},
 		"arm":      {"true", []string{managed, arm, "m5.large", "m6g.large"}, "Unsupported: The machines of this sandbox are x86_64"},

@@ -30,7 +30,8 @@ func (c *call) env(ctx context.Context, args ...string) error {
 }
 
 func aptUpdate(ctx context.Context, c *call, include, exclude []string) (err error) {
-	if err := c.env(ctx, "apt-get", "-q", "-y", "update"); err != nil {
+	// Without the option apt calls it a success to have reached no mirror.
+	if err := c.env(ctx, "apt-get", "-q", "-y", "-o", "APT::Update::Error-Mode=any", "update"); err != nil {
 		return err
 	}
 	args := []string{"apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"}
