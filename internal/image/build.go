@@ -11,6 +11,7 @@ import (
 	"pcluster/internal/cluster"
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
+	"pcluster/internal/stack"
 	"pcluster/internal/validate"
 )
 
@@ -106,6 +107,9 @@ func check(ctx context.Context, o *cluster.Operator, r BuildRequest) (*config.Im
 	problems = append(problems, report.Found...)
 	if len(problems.At(level)) > 0 {
 		return nil, nil, reject(invalidMeaning, cluster.ValidationMessages(problems), problems)
+	}
+	if err := stack.CheckImageSources(f); err != nil {
+		return nil, nil, badRequest("%s", err)
 	}
 	return f, cluster.ValidationMessages(problems), nil
 }

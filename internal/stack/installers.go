@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"pcluster/internal/config"
 )
 
 // Software that images get from its makers, since operating systems don't have it, or
@@ -64,6 +66,16 @@ const fetchFunction = `fetch() { cd "$(mktemp -d)"; curl -sSfL --retry 3 -o arch
 
 // plainAttribute is what can stand between the quotes of a script.
 var plainAttribute = regexp.MustCompile(`^[A-Za-z0-9._:/@~+%?=&-]+$`)
+
+// CheckImageSources says what is wrong with the sources of software that an image file
+// names. SynthesizeImage refuses it, too.
+func CheckImageSources(f *config.ImageFile) error {
+	if f.DevSettings.DisablePclusterComponent {
+		return nil
+	}
+	_, err := installerBlanks(f.DevSettings.Cookbook.ExtraChefAttributes, "", "")
+	return err
+}
 
 // installerBlanks are the blanks of documents that install what comes from its makers,
 // with what the image file's attributes (DevSettings/Cookbook/ExtraChefAttributes) say

@@ -114,6 +114,7 @@ func TestRunAway(t *testing.T) {
 		"interrupted":               {region{err: context.Canceled}, good, nil, component.Trial{Phases: []string{"build"}}, "context canceled"},
 		"phase that is not there":   {region{}, good, []string{"--phases", "test"}, component.Trial{}, "has no phase test; it has build"},
 		"parameter without a value": {region{}, good, []string{"--parameters", "who"}, component.Trial{}, `parameter "who": write name=value`},
+		"parameter of no document":  {region{}, good, []string{"--parameters", "whom=me"}, component.Trial{}, "has no parameter whom"},
 		"here and there":            {region{}, good, []string{"--here", "--parent-image", "x"}, component.Trial{}, "none of the others can be"},
 	} {
 		t.Run(name, func(t *testing.T) {

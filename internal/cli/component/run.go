@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,6 +142,9 @@ func (o *runOptions) values() (map[string]string, error) {
 		name, value, ok := strings.Cut(p, "=")
 		if !ok {
 			return nil, fmt.Errorf("parameter %q: write name=value", p)
+		}
+		if !slices.ContainsFunc(o.document.Parameters, func(known component.Parameter) bool { return known.Name == name }) {
+			return nil, fmt.Errorf("%s has no parameter %s", o.file, name)
 		}
 		out[name] = value
 	}
