@@ -126,7 +126,8 @@ type Daemon struct {
 // given up; the next Run finishes them.
 func (d *Daemon) Run(ctx context.Context) error {
 	if d.Now == nil {
-		d.Now = steadyClock()
+		began := time.Now()
+		d.Now = steadyClock(time.Now, func() time.Duration { return time.Since(began) })
 	}
 	if d.ResumeLog == nil {
 		d.ResumeLog = d.Log
@@ -204,15 +205,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// steadyClock returns a clock that shows the time at which the process began, and what
-// has passed since. A wall clock that is set while nodes boot would have them given up,
-// or waited for, by the hour.
-func steadyClock() func() time.Time {
-	began := time.Now()
-	wall := began.Round(0)
-	return func() time.Time { return wall.Add(time.Since(began)) }
 }
 
 // tell hands an observation to the loop that decides.

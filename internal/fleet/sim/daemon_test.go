@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,7 @@ type life struct {
 	h       *house
 	rng     *rand.Rand
 	refuses map[string]bool // "ec2", "slurm"
+	cut     bool            // the head node hears nobody: calls hang
 	quiet   bool
 }
 
@@ -51,7 +53,17 @@ func newLife(t *testing.T, seed uint64) *life {
 		InternalError: 0.05, LostAnswer: 0.05, NoBoot: 0.05, Death: 0.1, Lifetime: time.Hour,
 		Hidden: 10 * time.Second, Stale: 5 * time.Second,
 	}
+	h.live.Slurm.Timeouts.Silence = DefaultTimeouts().Silence
+	h.live.Slurm.Requeued = func(j *Job) {
+		if l.isCut() && j.Running() && !slices.ContainsFunc(j.nodes, func(n *Node) bool { return n.instance == nil || !n.instance.Alive() }) {
+			h.failf("job %s loses its nodes while the head node is cut off", j.ID)
+		}
+	}
 	h.refuses = func(operation string) error {
+		if l.isCut() && !strings.HasPrefix(operation, "s") {
+			time.Sleep(30 * time.Second)
+			return apiError("RequestTimeout", "no answer")
+		}
 		service := "ec2"
 		if strings.HasPrefix(operation, "s") { // scontrol, squeue
 			service = "slurm"
@@ -90,6 +102,8 @@ func (l *life) live() {
 		case 3:
 			l.headDown()
 		case 4:
+			l.headCut()
+		case 5:
 			h.live.Do(func() { h.live.Cloud.SetCapacity(Offer{"m5.large", ""}, l.rng.IntN(2)) })
 		default:
 			l.submit()
@@ -124,6 +138,33 @@ func (l *life) outage(service string) {
 	l.refuse(service, true)
 	time.Sleep(l.between(10*time.Second, 10*time.Minute))
 	l.refuse(service, false)
+}
+
+// isCut and setCut are about whether the head node hears nobody.
+func (l *life) isCut() bool {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	return l.cut
+}
+
+func (l *life) setCut(cut bool) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.cut = cut
+}
+
+// headCut cuts the head node off from its nodes and from AWS for a while. The daemon has
+// had the time to look around before.
+func (l *life) headCut() {
+	for l.h.isBetween() {
+		time.Sleep(time.Second)
+	}
+	time.Sleep(20 * time.Second)
+	l.h.live.Do(func() { l.h.live.Slurm.Cut(func(*Instance) bool { return true }) })
+	l.setCut(true)
+	time.Sleep(l.between(time.Minute, 20*time.Minute))
+	l.setCut(false)
+	l.h.live.Do(l.h.live.Slurm.Mend)
 }
 
 // headDown takes slurmctld and the daemon away for a while.
