@@ -219,16 +219,16 @@ func (b *builder) batchInstanceProfile() cfn.Text {
 // insideJobs is what a job may do: read what awsbsub left for it, and mount file
 // systems.
 func (b *builder) insideJobs() []cfn.Statement {
-	return append(b.jobFiles("s3:GetObject"), b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() })...)
+	bucket, files := b.jobFiles()
+	return append([]cfn.Statement{
+		allow([]string{"s3:GetObject"}, bucket+"/"+files),
+		when(allow([]string{"s3:ListBucket"}, bucket), "StringLike", map[string]cfn.Text{"s3:prefix": files}),
+	}, b.mountEFS(func(r storageResource) cfn.Text { return r.handle.Ref() })...)
 }
 
-// jobFiles allow actions on the files of jobs, and to list them.
-func (b *builder) jobFiles(actions ...string) []cfn.Statement {
-	bucket, files := "arn:"+b.p.Partition+":s3:::"+b.p.Bucket, b.p.ArtifactDir+"/batch/*"
-	return []cfn.Statement{
-		allow(actions, bucket+"/"+files),
-		when(allow([]string{"s3:ListBucket"}, bucket), "StringLike", map[string]cfn.Text{"s3:prefix": files}),
-	}
+// jobFiles are where awsbsub leaves what jobs need.
+func (b *builder) jobFiles() (bucket, keys string) {
+	return "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket, b.p.ArtifactDir + "/batch/*"
 }
 
 // spotRole lets Batch request Spot instances.
@@ -244,13 +244,16 @@ func (b *builder) spotRole() cfn.Text {
 // head node may do so, and whoever takes the cluster's role for users.
 func (b *builder) jobStatements() []cfn.Statement {
 	cluster := cfn.Join("", "AWSBatch-", cfn.Select(1, "compute-environment/", b.jobs.environment.Ref()), "*")
-	return append(b.jobFiles("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
+	bucket, files := b.jobFiles()
+	return []cfn.Statement{
+		allow([]string{"s3:PutObject"}, bucket+"/"+files),
 		allow([]string{"batch:DescribeComputeEnvironments", "batch:DescribeJobQueues", "batch:DescribeJobs", "batch:ListJobs", "ec2:DescribeInstances"}, "*"),
 		allow([]string{"batch:SubmitJob"}, b.jobs.queue.Ref(), b.jobs.serial.Ref(), b.jobs.multinode.Ref()),
 		allow([]string{"batch:TerminateJob"}, b.arn("batch", "job/*")),
-		allow([]string{"ecs:DescribeContainerInstances", "ecs:ListContainerInstances"},
-			cfn.Join("", b.arn("ecs", "cluster/"), cluster), cfn.Join("", b.arn("ecs", "container-instance/"), cluster)),
-		allow([]string{"logs:GetLogEvents"}, b.arn("logs", "log-group:/aws/batch/job:log-stream:PclusterJobDefinition*")))
+		allow([]string{"ecs:ListContainerInstances"}, cfn.Join("", b.arn("ecs", "cluster/"), cluster)),
+		allow([]string{"ecs:DescribeContainerInstances"}, cfn.Join("", b.arn("ecs", "container-instance/"), cluster)),
+		allow([]string{"logs:GetLogEvents"}, b.arn("logs", "log-group:/aws/batch/job:log-stream:PclusterJobDefinition*")),
+	}
 }
 
 // batchHeadStatements are what the head node may do beside jobs. Instances are not
@@ -258,11 +261,11 @@ func (b *builder) jobStatements() []cfn.Statement {
 func (b *builder) batchHeadStatements() []cfn.Statement {
 	bucket := "arn:" + b.p.Partition + ":s3:::" + b.p.Bucket
 	s := []cfn.Statement{
-		allow([]string{"ec2:DescribeInstanceAttribute", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeVolumes"}, "*"),
-		allow([]string{"s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLocation", "s3:ListBucket"}, bucket, bucket+"/"+b.p.ArtifactDir+"/*", b.programs()),
-		allow([]string{"cloudformation:DescribeStacks", "cloudformation:DescribeStackResource"}, cfn.StackID),
-		allow([]string{"elasticfilesystem:DescribeFileSystems"}, "*"),
+		allow([]string{"s3:GetObject", "s3:GetObjectVersion"}, bucket+"/"+b.p.ArtifactDir+"/*"),
+		allow([]string{"s3:GetObject"}, b.programs()),
+		allow([]string{"cloudformation:DescribeStacks"}, cfn.StackID),
 	}
+	s = append(s, b.findStorage()...)
 	s = append(s, b.attachVolumes()...)
 	s = append(s, b.report()...)
 	if b.c.HeadNode.Dcv.Enabled {
@@ -273,9 +276,7 @@ func (b *builder) batchHeadStatements() []cfn.Statement {
 
 // batchUser adds the role that users of the account take to submit jobs from elsewhere.
 func (b *builder) batchUser() {
-	s := append(b.jobStatements(),
-		allow([]string{"batch:DescribeJobDefinitions"}, "*"), allow([]string{"batch:CancelJob"}, b.arn("batch", "job/*")),
-		allow([]string{"cloudformation:DescribeStacks"}, b.arn("cloudformation", "stack/"+b.p.ClusterName+"/*")))
+	s := append(b.jobStatements(), allow([]string{"cloudformation:DescribeStacks"}, b.arn("cloudformation", "stack/"+b.p.ClusterName+"/*")))
 	b.jobs.user = b.t.Add("PclusterBatchUserRole", cfn.Role{
 		RoleName: b.iamName("PclusterBatchUserRole", "AWS::IAM::Role"), Path: b.nodePath(), MaxSessionDuration: 36000,
 		AssumeRolePolicyDocument: cfn.Allow(cfn.Statement{Action: []string{"sts:AssumeRole"},

@@ -179,17 +179,16 @@ func (b *imageBuilder) arn(service, resource string) string {
 
 // cleanup adds the function that deletes the stack when its image is there.
 func (b *imageBuilder) cleanup() {
-	managed := "arn:" + b.p.Partition + ":iam::aws:policy/service-role/"
 	role := cfn.Text(b.f.Build.Iam.CleanupLambdaRole)
 	vpc := b.f.DeploymentSettings.LambdaFunctionsVpcConfig
 	if role == "" {
 		r := cfn.Role{
 			RoleName: cfn.Join("-", imagePrefix+"Cleanup", stackUUID()), Path: "/parallelcluster/", AssumeRolePolicyDocument: trust("lambda.amazonaws.com"),
-			ManagedPolicyArns: []cfn.Text{managed + "AWSLambdaBasicExecutionRole"}, PermissionsBoundary: b.f.Build.Iam.PermissionsBoundary, Tags: b.tagList(),
+			PermissionsBoundary: b.f.Build.Iam.PermissionsBoundary, Tags: b.tagList(),
 			Policies: []cfn.InlinePolicy{{PolicyName: "LambdaCleanupPolicy", PolicyDocument: b.cleanupPolicy()}},
 		}
 		if vpc != nil {
-			r.ManagedPolicyArns = append(r.ManagedPolicyArns, managed+"AWSLambdaVPCAccessExecutionRole")
+			r.ManagedPolicyArns = []cfn.Text{"arn:" + b.p.Partition + ":iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"}
 		}
 		h := b.t.Add("DeleteStackFunctionExecutionRole", r)
 		b.role, role = &h, h.Att(cfn.Arn)
@@ -224,9 +223,9 @@ func (b *imageBuilder) cleanupPolicy() cfn.PolicyDocument {
 		allow([]string{"imagebuilder:DeleteImage", "imagebuilder:GetImage", "imagebuilder:CancelImageCreation"}, b.arn("imagebuilder", "image/"+lower+"-*/"+b.release+"/*")),
 		allow([]string{"cloudformation:DeleteStack"}, b.arn("cloudformation", "stack/"+b.p.ImageID+"/*")),
 		allow([]string{"ec2:CreateTags"}, "arn:"+b.p.Partition+":ec2:*::image/*"),
-		allow([]string{"tag:TagResources"}, "*"),
 		allow([]string{"lambda:DeleteFunction", "lambda:RemovePermission"}, b.arn("lambda", "function:"+imagePrefix+"-*")),
-		allow([]string{"logs:DeleteLogGroup"}, b.arn("logs", "log-group:/aws/lambda/"+imagePrefix+"-*")),
+		// The group is not the function's to make: it would do so again when the stack is gone.
+		allow([]string{"logs:CreateLogStream", "logs:DeleteLogGroup", "logs:PutLogEvents"}, b.arn("logs", "log-group:/aws/lambda/"+imagePrefix+"-*")),
 		allow([]string{"SNS:GetTopicAttributes", "SNS:DeleteTopic", "SNS:Unsubscribe"}, b.arn("sns", imagePrefix+"-*")),
 	)
 }
@@ -375,7 +374,7 @@ func (b *imageBuilder) profile() cfn.Text {
 			policies = append(policies, p.Policy)
 		}
 		statements := []cfn.Statement{
-			allow([]string{"ec2:CreateTags", "ec2:ModifyImageAttribute"}, "arn:"+b.p.Partition+":ec2:"+b.p.Region+"::image/*"),
+			allow([]string{"ec2:CreateTags"}, "arn:"+b.p.Partition+":ec2:"+b.p.Region+"::image/*"),
 			allow([]string{"s3:GetObject"}, "arn:"+b.p.Partition+":s3:::"+b.p.Bucket+"/parallelcluster/"+config.ToolVersion+"/programs/*"),
 		}
 		for _, c := range b.f.Build.Components {

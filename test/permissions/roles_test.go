@@ -13,8 +13,8 @@ import (
 	"pcluster/internal/sandbox/iam/policy"
 )
 
-// goldens are templates of clusters that have, between them, all that a role of a
-// stack may be allowed.
+// goldens are templates of clusters and images that have, between them, all that a role
+// of a stack may be allowed.
 const goldens = "../../internal/stack/testdata"
 
 // What the golden templates are made for.
@@ -28,7 +28,7 @@ const (
 // A use is a call that a role is for: who makes it, in which file of ours, or else for
 // whom it is made. References of a template stand in resources as <ID> and <ID.Attribute>.
 type use struct {
-	role     string // head, compute, login, function
+	role     string // of roleOf
 	action   string
 	resource string
 	context  map[string][]string
@@ -54,7 +54,7 @@ const (
 	scripts   = "scripts of the user, who gave S3Access"
 )
 
-// uses are all calls of the roles of Slurm clusters.
+// uses are all calls of the roles of clusters and of image builds.
 var uses = slices.Concat([]use{
 	{"head", "ec2:DescribeInstances", "*", nil, fleetEC2 + " DescribeInstances"},
 	{"head", "ec2:DescribeInstanceStatus", "*", nil, "internal/fleet/health.go DescribeInstanceStatus"},
@@ -106,7 +106,7 @@ var uses = slices.Concat([]use{
 	{"function", "s3:DeleteObjectVersion", goldenPrefix + "3.16.100/clusters/demo-abcdefghijklmnop/configs/x", nil, cleanUp + " DeleteObjects"},
 	{"function", "logs:CreateLogStream", "arn:aws:logs:" + goldenPlace + "log-group:/aws/lambda/pcluster-CleanupResources-x:log-stream:y", nil, "Lambda, for the function's output"},
 	{"function", "logs:PutLogEvents", "arn:aws:logs:" + goldenPlace + "log-group:/aws/lambda/pcluster-CleanupResources-x:log-stream:y", nil, "Lambda, for the function's output"},
-}, launches(), ofAllNodes(), ofS3Access())
+}, launches(), ofAllNodes(), ofS3Access(), ofBatch(), ofImages())
 
 // launches are what EC2 asks for of a launch: the right to use each thing that it
 // touches. (Service Authorization Reference, Amazon EC2: RunInstances, CreateFleet.)
@@ -196,18 +196,39 @@ type stackRole struct {
 	policies   []policy.Document
 }
 
-// stackRoles reads the roles of all golden templates of Slurm clusters.
-func stackRoles(t *testing.T) []stackRole {
-	files, err := filepath.Glob(filepath.Join(goldens, "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden templates", err)
-	}
-	var out []stackRole
-	for _, path := range files {
-		name := filepath.Base(path)
-		if strings.HasPrefix(name, "batch") {
-			continue
+// roleOf says whose role one of a template is, by parts of the names of the role and of
+// the template.
+func roleOf(role, template string) string {
+	for _, k := range []struct{ role, template, kind string }{
+		{"CleanupResources", "", "function"}, {"DeleteStackFunction", "", "image function"}, {"InstanceRole", "", "build instance"},
+		{"PclusterCodeBuildRole", "", "build"}, {"PclusterJobRole", "", "job"}, {"PclusterBatchUserRole", "", "batch user"},
+		{"", "LoginNodes", "login"}, {"", "Queues", "compute"},
+	} {
+		if strings.Contains(role, k.role) && strings.Contains(template, k.template) {
+			return k.kind
 		}
+	}
+	return "head"
+}
+
+// goldenTemplates are the files of all golden templates.
+func goldenTemplates(t *testing.T) (files []string) {
+	t.Helper()
+	for _, pattern := range []string{"*.json", "images/*.json"} {
+		more, err := filepath.Glob(filepath.Join(goldens, pattern))
+		if err != nil || len(more) == 0 {
+			t.Fatalf("no golden templates %s: %v", pattern, err)
+		}
+		files = append(files, more...)
+	}
+	return files
+}
+
+// stackRoles reads the roles of all golden templates.
+func stackRoles(t *testing.T) []stackRole {
+	var out []stackRole
+	for _, path := range goldenTemplates(t) {
+		name := filepath.Base(path)
 		var template struct {
 			Resources map[string]struct {
 				Type       string
@@ -244,16 +265,7 @@ func stackRoles(t *testing.T) []stackRole {
 			}
 		}
 		for _, role := range slices.Sorted(maps.Keys(roles)) {
-			kind := "head"
-			switch {
-			case strings.Contains(role, "CleanupResources"):
-				kind = "function"
-			case strings.Contains(name, "LoginNodes"):
-				kind = "login"
-			case strings.Contains(name, "Queues"):
-				kind = "compute"
-			}
-			out = append(out, stackRole{name, kind, roles[role]})
+			out = append(out, stackRole{name, roleOf(role, name), roles[role]})
 		}
 	}
 	return out
@@ -275,6 +287,9 @@ func symbolic(v any) any {
 				parts = append(parts, fmt.Sprint(symbolic(p)))
 			}
 			return strings.Join(parts, join[0].(string))
+		}
+		if part, ok := v["Fn::Select"].([]any); ok { // of something that is split
+			return fmt.Sprintf("<part of %s>", symbolic(part[1].(map[string]any)["Fn::Split"].([]any)[1]))
 		}
 		out := map[string]any{}
 		for k, e := range v {
@@ -300,12 +315,13 @@ func readText(t *testing.T, path string) string {
 	return string(data)
 }
 
-// Whatever is dropped from what a role of a stack may do, an action or a resource of
-// one statement, something that the role is for is refused.
+// Whatever is dropped from what a role of a stack may do, an action, a resource or a value
+// of a condition of one statement, something that the role is for is refused.
 func TestRolesOfTheStackMayDoNothingMore(t *testing.T) {
 	allowed := make([]bool, len(uses))
-	roles := stackRoles(t)
+	roles, kinds := stackRoles(t), map[string]bool{}
 	for _, r := range roles {
+		kinds[r.kind] = true
 		var mine []policy.Request
 		for i, u := range uses {
 			if u.role == r.kind && policy.Evaluate(r.policies, nil, u.request()) == policy.Allowed {
@@ -316,13 +332,7 @@ func TestRolesOfTheStackMayDoNothingMore(t *testing.T) {
 		for i, d := range r.policies {
 			for j, s := range d.Statements {
 				each(s, func(what string, less *policy.Statement) {
-					policies := slices.Clone(r.policies)
-					policies[i].Statements = slices.Clone(d.Statements)
-					if less == nil {
-						policies[i].Statements = slices.Delete(policies[i].Statements, j, j+1)
-					} else {
-						policies[i].Statements[j] = *less
-					}
+					policies := replaced(r.policies, i, j, less)
 					if !slices.ContainsFunc(mine, func(q policy.Request) bool { return policy.Evaluate(policies, nil, q) != policy.Allowed }) {
 						t.Errorf("%s: nothing that the %s role is for needs %s in %v on %v", r.file, r.kind, what, s.Actions, s.Resources)
 					}
@@ -335,20 +345,38 @@ func TestRolesOfTheStackMayDoNothingMore(t *testing.T) {
 			t.Errorf("no role is allowed what it is for: %s", u)
 		}
 	}
-	if len(roles) < 30 {
-		t.Errorf("%d roles: too few to be those of all golden templates", len(roles))
+	if len(roles) < 40 || len(kinds) != 9 {
+		t.Errorf("%d roles of %d kinds: not those of all golden templates", len(roles), len(kinds))
 	}
 }
 
-// each calls f with a statement less one of its actions, or less one of its resources;
-// nil stands for what would be nothing.
+// replaced returns policies with another statement, or none, in the place of one.
+func replaced(policies []policy.Document, document, statement int, by *policy.Statement) []policy.Document {
+	out := slices.Clone(policies)
+	list := slices.Clone(out[document].Statements)
+	if by == nil {
+		list = slices.Delete(list, statement, statement+1)
+	} else {
+		list[statement] = *by
+	}
+	out[document].Statements = list
+	return out
+}
+
+// each calls f with a statement less one of its actions, one of its resources, or one
+// value of a condition; nil stands for what would be nothing.
 func each(s policy.Statement, f func(what string, less *policy.Statement)) {
-	for _, list := range []func(*policy.Statement) *[]string{
+	lists := []func(*policy.Statement) *[]string{
 		func(s *policy.Statement) *[]string { return &s.Actions },
 		func(s *policy.Statement) *[]string { return &s.Resources },
-	} {
+	}
+	for i := range s.Conditions {
+		lists = append(lists, func(s *policy.Statement) *[]string { return &s.Conditions[i].Values })
+	}
+	for _, list := range lists {
 		for i, what := range *list(&s) {
 			less := s
+			less.Conditions = slices.Clone(s.Conditions)
 			*list(&less) = slices.Delete(slices.Clone(*list(&s)), i, i+1)
 			if len(*list(&less)) == 0 {
 				f(what, nil)
@@ -360,7 +388,9 @@ func each(s policy.Statement, f func(what string, less *policy.Statement)) {
 }
 
 // roleKinds are the callers that have roles of the stack.
-var roleKinds = map[string]string{"head node": "head", "compute node": "compute", "login node": "login", "clean-up function": "function"}
+var roleKinds = map[string]string{
+	"head node": "head", "compute node": "compute", "login node": "login", "clean-up function": "function", "build of the jobs' image": "build", "job": "job",
+}
 
 // purpose says what a caller's role is allowed something for.
 func purpose(n need) string {
