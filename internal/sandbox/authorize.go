@@ -126,6 +126,19 @@ func (r *Region) permit(c wire.Caller, service, operation string, requests func(
 	return r.permitAs(c, r.iam.PermissionsOf(c), service, operation, requests)
 }
 
+// roleMay says why a session of a role that somebody gave to a service may not do
+// something. The services of the region that work for roles ask before they do.
+func (r *Region) roleMay(role, session, action, resource string) error {
+	account := r.identity.Account()
+	c := wire.Caller{AccountID: account, ARN: "arn:aws:sts::" + account + ":assumed-role/" + role[strings.LastIndexByte(role, '/')+1:] + "/" + session}
+	service, operation, _ := strings.Cut(action, ":")
+	return r.permit(c, service, operation, func() []policy.Request {
+		return []policy.Request{{Action: action, Resource: resource, Context: map[string][]string{
+			"aws:requestedregion": {r.identity.Name()}, "aws:securetransport": {"true"},
+		}}}
+	})
+}
+
 // permitAs says whether a caller may make a call by the permissions given.
 func (r *Region) permitAs(c wire.Caller, may iam.Permissions, service, operation string, requests func() []policy.Request) error {
 	if c.ARN == "" {

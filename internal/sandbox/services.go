@@ -120,7 +120,7 @@ func (r *Region) openServices(on ground) (err error) {
 	})
 	do(func() (err error) { r.ecr, err = ecr.New(db, id, r.home.path("ecr")); return })
 	do(func() (err error) {
-		r.builds, err = codebuild.New(db, id, codebuild.Config{Images: r.ecr, Logs: r.logs, Objects: r.s3, Log: r.log})
+		r.builds, err = codebuild.New(db, id, codebuild.Config{Images: r.ecr, Logs: r.logs, Objects: r.s3, May: r.roleMay, Log: r.log})
 		return
 	})
 	do(func() (err error) {

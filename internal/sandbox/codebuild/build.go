@@ -68,8 +68,6 @@ var errStopped = errors.New("the build was stopped")
 // build makes a build and writes down how it went. An error is one of this daemon's.
 func (s *Service) build(b *build) error {
 	d := &b.Desc
-	s.log(d, "This sandbox has no container engine. Of Dockerfiles it takes the files that are copied and what the image begins with; what runs in the image is not run, and",
-		"jobs find the sandbox's machine image below those files, not the one that the Dockerfile names.")
 	dir, err := os.MkdirTemp("", "pcluster-build-")
 	if err != nil {
 		return err
@@ -97,7 +95,12 @@ func (s *Service) build(b *build) error {
 		p.DurationInSeconds = aws.Int64(int64(p.EndTime.Sub(*p.StartTime) / time.Second))
 		d.Phases = append(d.Phases, p)
 	}
-	run(types.BuildPhaseTypeDownloadSource, "CLIENT_ERROR", func() (err error) { source, err = s.source(b, dir); return err })
+	run(types.BuildPhaseTypeSubmitted, "ACCESS_DENIED", func() error { return s.openLog(d) })
+	if status == types.StatusTypeSucceeded {
+		s.log(d, "This sandbox has no container engine. Of Dockerfiles it takes the files that are copied and what the image begins with; what runs in the image is not run, and",
+			"jobs find the sandbox's machine image below those files, not the one that the Dockerfile names.")
+		run(types.BuildPhaseTypeDownloadSource, "CLIENT_ERROR", func() (err error) { source, err = s.source(b, dir); return err })
+	}
 	var plan spec
 	if status == types.StatusTypeSucceeded {
 		run(types.BuildPhaseTypeProvisioning, "YAML_FILE_ERROR", func() (err error) { plan, err = readSpec(b.Spec, source); return err })
@@ -140,6 +143,11 @@ func (s *Service) stopped(id string) error {
 func (s *Service) source(b *build, dir string) (string, error) {
 	location := strings.TrimPrefix(aws.ToString(b.Desc.Source.Location), "arn:aws:s3:::")
 	bucket, key, _ := strings.Cut(location, "/")
+	for _, action := range []string{"s3:GetObject", "s3:GetObjectVersion"} { // a build keeps to the version that it found
+		if err := s.may(&b.Desc, action, "arn:aws:s3:::"+bucket+"/"+key); err != nil {
+			return "", fmt.Errorf("source s3://%s: AccessDenied: %w", location, err)
+		}
+	}
 	data, err := s.cfg.Objects.Object(s.ctx, bucket, key, aws.ToString(b.Desc.SourceVersion))
 	if err != nil {
 		return "", fmt.Errorf("source s3://%s: %w", location, err)

@@ -11,6 +11,7 @@ package codebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -24,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	sdk "github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/codebuild/types"
+	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
 
 	"pcluster/internal/sandbox/ecr"
@@ -55,8 +57,11 @@ type Config struct {
 	Images  Images
 	Logs    Logs
 	Objects Objects
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// May says why a session of a project's role may not do something; nil: it may do
+	// everything.
+	May func(role, session, action, resource string) error
+	Log *slog.Logger
+	Now func() time.Time // nil: time.Now
 }
 
 // A Service is CodeBuild of a region. It is safe for concurrent use.
@@ -395,6 +400,50 @@ func (s *Service) ListBuildsForProject(_ context.Context, in *sdk.ListBuildsForP
 // now is the time for a member of an answer.
 func (s *Service) now() *time.Time { return aws.Time(s.cfg.Now().UTC()) }
 
+// may says why the role of a build's project may not do something.
+func (s *Service) may(b *types.Build, action, resource string) error {
+	if s.cfg.May == nil {
+		return nil
+	}
+	_, id, _ := strings.Cut(*b.Id, ":")
+	return s.cfg.May(aws.ToString(b.ServiceRole), "AWSCodeBuild-"+id, action, resource)
+}
+
+// openLog makes the log of a build in its role's name. One that is there already is that
+// of an earlier daemon.
+func (s *Service) openLog(b *types.Build) error {
+	if b.Logs == nil {
+		return nil
+	}
+	denied := func(what string, err error) error {
+		return fmt.Errorf("ACCESS_DENIED: Service role %s does not allow AWS CodeBuild to create Amazon CloudWatch Logs %s for build %s. Error message: %w",
+			aws.ToString(b.ServiceRole), what, aws.ToString(b.Arn), err)
+	}
+	if err := s.may(b, "logs:CreateLogStream", aws.ToString(b.Logs.CloudWatchLogsArn)); err != nil {
+		return denied("log streams", err)
+	}
+	stream := &cloudwatchlogs.CreateLogStreamInput{LogGroupName: b.Logs.GroupName, LogStreamName: b.Logs.StreamName}
+	_, err := s.cfg.Logs.CreateLogStream(s.ctx, stream)
+	if isCode(err, "ResourceNotFoundException") {
+		if err := s.may(b, "logs:CreateLogGroup", s.id.ARN("logs", "log-group:"+aws.ToString(b.Logs.GroupName))); err != nil {
+			return denied("log groups", err)
+		}
+		if _, err := s.cfg.Logs.CreateLogGroup(s.ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: b.Logs.GroupName}); err != nil {
+			return err
+		}
+		_, err = s.cfg.Logs.CreateLogStream(s.ctx, stream)
+	}
+	if isCode(err, "ResourceAlreadyExistsException") {
+		return nil
+	}
+	return err
+}
+
+func isCode(err error, code string) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == code
+}
+
 // log writes lines into the log of a build. Without a log, nobody hears them.
 func (s *Service) log(b *types.Build, lines ...string) {
 	if b.Logs == nil || len(lines) == 0 {
@@ -405,10 +454,8 @@ func (s *Service) log(b *types.Build, lines ...string) {
 	for _, line := range lines {
 		in.LogEvents = append(in.LogEvents, logEvent(at, line))
 	}
-	_, err := s.cfg.Logs.PutLogEvents(s.ctx, in)
-	if err != nil {
-		_, _ = s.cfg.Logs.CreateLogGroup(s.ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: b.Logs.GroupName}) // may be there
-		_, _ = s.cfg.Logs.CreateLogStream(s.ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: b.Logs.GroupName, LogStreamName: b.Logs.StreamName})
+	err := s.may(b, "logs:PutLogEvents", aws.ToString(b.Logs.CloudWatchLogsArn))
+	if err == nil {
 		_, err = s.cfg.Logs.PutLogEvents(s.ctx, in)
 	}
 	if err != nil {

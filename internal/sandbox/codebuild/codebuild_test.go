@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -170,6 +171,79 @@ func TestBuildThatCantBeFollowedFailsWithItsReason(t *testing.T) {
 			createRepository(t, images)
 			if b := finished(t, s); b.BuildStatus != types.StatusTypeFailed || !strings.Contains(reason(b), tt.want) {
 				t.Errorf("%s: %q, want a failure with %q", b.BuildStatus, reason(b), tt.want)
+			}
+		})
+	}
+}
+
+// A build does everything in the name of its project's role, which has to be allowed it.
+func TestBuildsAskInTheNameOfTheirRole(t *testing.T) {
+	source, err := batchimage.Archive("alinux2", registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		object     = "arn:aws:s3:::bucket/source.zip"
+		repository = "arn:aws:ecr:us-east-1:111122223333:repository/jobs"
+		stream     = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/codebuild/p:log-stream:ID"
+	)
+	// What is asked for, and how a build ends that is refused it.
+	asked := []struct {
+		action, resource string
+		phase            types.BuildPhaseType
+	}{
+		{"logs:CreateLogStream", stream, types.BuildPhaseTypeSubmitted},
+		{"logs:PutLogEvents", stream, types.BuildPhaseTypeCompleted}, // without its log
+		{"s3:GetObject", object, types.BuildPhaseTypeDownloadSource},
+		{"s3:GetObjectVersion", object, types.BuildPhaseTypeDownloadSource},
+		{"ecr:GetAuthorizationToken", "*", types.BuildPhaseTypePreBuild},
+		{"ecr:BatchCheckLayerAvailability", repository, types.BuildPhaseTypeBuild},
+		{"ecr:InitiateLayerUpload", repository, types.BuildPhaseTypeBuild},
+		{"ecr:UploadLayerPart", repository, types.BuildPhaseTypeBuild},
+		{"ecr:CompleteLayerUpload", repository, types.BuildPhaseTypeBuild},
+		{"ecr:PutImage", repository, types.BuildPhaseTypeBuild},
+	}
+	for _, refused := range asked {
+		t.Run(refused.action, func(t *testing.T) {
+			s, images, f := open(t, source)
+			createRepository(t, images)
+			var mu sync.Mutex
+			var got []string
+			s.cfg.May = func(role, session, action, resource string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if role != "arn:aws:iam::111122223333:role/build" || !strings.HasPrefix(session, "AWSCodeBuild-") {
+					t.Errorf("asked for %s as %s", session, role)
+				}
+				line := action + " " + strings.Replace(resource, strings.TrimPrefix(session, "AWSCodeBuild-"), "ID", 1)
+				if !slices.Contains(got, line) {
+					got = append(got, line)
+				}
+				if action == refused.action {
+					return errors.New("no policy allows it")
+				}
+				return nil
+			}
+			b := finished(t, s)
+			var want []string
+			ended := refused.phase == types.BuildPhaseTypeCompleted
+			for _, a := range asked {
+				if want = append(want, a.action+" "+a.resource); a.action == refused.action && !ended {
+					break
+				}
+			}
+			if refused.action == "logs:CreateLogStream" {
+				want = append(want, "logs:PutLogEvents "+stream) // why
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("asked for (-want +got):\n%s", diff)
+			}
+			last := b.Phases[len(b.Phases)-2] // COMPLETED follows
+			switch {
+			case ended && (b.BuildStatus != types.StatusTypeSucceeded || len(f.lines) != 0):
+				t.Errorf("%s, with %d lines of a log that it may not write", b.BuildStatus, len(f.lines))
+			case !ended && (b.BuildStatus != types.StatusTypeFailed || last.PhaseType != refused.phase || !strings.Contains(reason(b), "no policy allows it")):
+				t.Errorf("%s in %s: %s", b.BuildStatus, last.PhaseType, reason(b))
 			}
 		})
 	}

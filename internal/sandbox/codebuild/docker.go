@@ -63,6 +63,9 @@ func (e *engine) command(line string) error {
 	pipe := slices.Index(words, "|")
 	switch {
 	case pipe > 0 && slices.Equal(words[:min(3, pipe)], []string{"aws", "ecr", "get-login-password"}) && len(words) > pipe+2 && words[pipe+1] == "docker" && words[pipe+2] == "login":
+		if err := e.service.may(e.build, "ecr:GetAuthorizationToken", "*"); err != nil {
+			return err
+		}
 		e.say("Images stay in this sandbox: there is nothing to log in to.")
 		return nil
 	case slices.ContainsFunc(words, func(w string) bool { return slices.Contains([]string{"|", "&&", "||", ";", "&", ">", "<"}, w) }):
@@ -367,6 +370,12 @@ func (e *engine) push(name string) error {
 	repository, tag, ok := strings.Cut(where, ":")
 	if !ok {
 		tag = "latest"
+	}
+	// What docker asks ECR for with a push. (Amazon ECR User Guide: Required IAM permissions for pushing an image.)
+	for _, action := range []string{"BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage"} {
+		if err := e.service.may(e.build, "ecr:"+action, e.service.id.ARN("ecr", "repository/"+repository)); err != nil {
+			return fmt.Errorf("denied: %w", err)
+		}
 	}
 	digest, err := v.digest()
 	if err != nil {
