@@ -85,7 +85,7 @@ func ofImages() []use {
 		{"image function", "ec2:CreateTags", "arn:aws:ec2:eu-west-1::image/ami-1", nil, image + "CreateTags"},
 		{"image function", "logs:CreateLogStream", log + ":log-stream:y", nil, lambdaLog},
 		{"image function", "logs:PutLogEvents", log + ":log-stream:y", nil, lambdaLog},
-		{"build instance", "ec2:CreateTags", "arn:aws:ec2:us-east-1::image/ami-1", nil, "our component tag.yaml, with aws ec2 create-tags"},
+		{"build instance", "ec2:CreateTags", "arn:aws:ec2:us-east-1::image/ami-1", nil, "internal/node/tagimage.go CreateTags"},
 		{"build instance", "s3:GetObject", "arn:aws:s3:::b/parallelcluster/3.16.100/programs/0/pcluster-node", nil, "our component parallelcluster.yaml, with S3Download"},
 		{"build instance", "s3:GetObject", "arn:aws:s3:::bucket/install.sh", nil, "our component script.yaml, with S3Download"},
 	}
