@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/fsx"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"pcluster/internal/config"
 	"pcluster/internal/node/actions"
@@ -38,7 +37,7 @@ type node struct {
 
 	s3      *s3.Client
 	dynamo  *dynamodb.Client
-	secrets *secretsmanager.Client
+	secrets *awsVault
 	ec2     *ec2.Client
 	stack   *cloudformation.Client
 	fsx     *fsx.Client
@@ -109,7 +108,7 @@ func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
 	if n.self, err = identify(ctx, imds.NewFromConfig(cfg)); err != nil {
 		return n, err
 	}
-	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamoClient(cfg), secretsmanager.NewFromConfig(cfg)
+	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamoClient(cfg), newVault(cfg)
 	n.ec2, n.stack, n.fsx = ec2.NewFromConfig(cfg), cloudformation.NewFromConfig(cfg), fsx.NewFromConfig(cfg)
 	n.scaling = autoscaling.NewFromConfig(cfg)
 	n.slurm = &slurm.Client{Run: slurm.Exec}

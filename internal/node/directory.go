@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"pcluster/internal/config"
 )
@@ -23,6 +22,7 @@ const (
 	sharedSSSD      = sharedDir + "/directory_service/sssd.conf"
 	sharedLoginSSSD = sharedLoginDir + "/directory_service/sssd.conf"
 	unitSSSD        = "sssd.service"
+	sssdTitle       = "# Written by the head node."
 )
 
 // sssdConf is SSSD's file for a directory. What the user sets has the last word.
@@ -57,7 +57,7 @@ func sssdConf(d *config.DirectoryService, password string) []byte {
 		set(s.Key, s.Value)
 	}
 	var b strings.Builder
-	b.WriteString("# Written by the head node. Settings of the domain come from DirectoryService in the cluster file.\n[domain/default]\n")
+	b.WriteString(sssdTitle + " Settings of the domain come from DirectoryService in the cluster file.\n[domain/default]\n")
 	for _, s := range domain {
 		fmt.Fprintf(&b, "%s = %s\n", s.Key, s.Value)
 	}
@@ -89,15 +89,15 @@ func searchBase(domain string) string {
 
 // makeDirectory joins the head node to the directory, and leaves SSSD's file for the
 // other nodes.
-func (h *Host) makeDirectory(ctx context.Context, api secretsAPI, d *config.DirectoryService) error {
-	if err := h.writeSSSD(ctx, api, d); err != nil {
+func (h *Host) makeDirectory(ctx context.Context, secrets vault, d *config.DirectoryService) error {
+	if err := h.writeSSSD(ctx, secrets, d); err != nil {
 		return err
 	}
 	return h.join(ctx, d, true)
 }
 
-func (h *Host) writeSSSD(ctx context.Context, api secretsAPI, d *config.DirectoryService) error {
-	password, err := secret(ctx, api, d.PasswordSecretArn)
+func (h *Host) writeSSSD(ctx context.Context, secrets vault, d *config.DirectoryService) error {
+	password, err := secrets.secret(ctx, d.PasswordSecretArn)
 	if err != nil {
 		return fmt.Errorf("password of the directory: %w", err)
 	}
@@ -111,6 +111,49 @@ func (h *Host) writeSSSD(ctx context.Context, api secretsAPI, d *config.Director
 		}
 	}
 	return h.write(sssdFile, 0o600, rootUser, file)
+}
+
+// passwordInterval is how often the other nodes look whether the head node's file has
+// another password.
+const passwordInterval = time.Minute
+
+// followDirectory has a node that is not the head take over what an administrator
+// refreshes on the head node.
+func (h *Host) followDirectory(ctx context.Context, from string, log *slog.Logger) {
+	complained := false
+	for sleep(ctx, passwordInterval) {
+		if !h.exists(bootedFile) {
+			continue
+		}
+		changed, err := h.adoptDirectory(ctx, from)
+		switch {
+		case changed && err == nil:
+			log.Info("the directory's password was taken over from the head node")
+		case err != nil && ctx.Err() == nil && !complained:
+			log.Error("the head node's file for SSSD can't be taken over", "error", err)
+		}
+		complained = err != nil
+	}
+}
+
+// adoptDirectory takes over the head node's file for SSSD if it is another one. A node
+// that has none from there needs none.
+func (h *Host) adoptDirectory(ctx context.Context, from string) (changed bool, err error) {
+	own, err := h.read(sssdFile)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !bytes.HasPrefix(own, []byte(sssdTitle)) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	file, err := h.read(from)
+	if err != nil || bytes.Equal(file, own) {
+		return false, err
+	}
+	if err := h.write(sssdFile, 0o600, rootUser, file); err != nil {
+		return false, err
+	}
+	return true, h.systemctl(ctx, "restart", unitSSSD)
 }
 
 // directory joins a node that is not the head, if the cluster has a directory.
@@ -295,37 +338,25 @@ func (h *Host) installDirectoryScript() error {
 	return h.write(directoryScript, 0o700, rootUser, []byte("#!/bin/sh\nexec "+Program+" update-directory-password\n"))
 }
 
-// updateDirectoryPassword takes the directory's password from its secret. Nodes that
-// start from now on have it, too.
+// updateDirectoryPassword takes the directory's password from its secret. The other nodes
+// follow.
 func updateDirectoryPassword(ctx context.Context, h *Host) error {
-	told, err := h.ReadSpec()
-	if err != nil {
-		return err
-	}
-	data, err := h.read(clusterConfig)
-	if err != nil {
-		return err
-	}
-	c, err := config.ParseImplied(clusterConfig, data)
+	_, c, cfg, err := h.ofCluster(ctx)
 	if err != nil {
 		return err
 	}
 	if c.DirectoryService == nil {
 		return errors.New("the cluster has no directory service")
 	}
-	cfg, err := awsConfig(ctx, told)
-	if err != nil {
-		return err
-	}
-	return h.refreshDirectory(ctx, secretsmanager.NewFromConfig(cfg), c.DirectoryService)
+	return h.refreshDirectory(ctx, newVault(cfg), c.DirectoryService)
 }
 
-func (h *Host) refreshDirectory(ctx context.Context, api secretsAPI, d *config.DirectoryService) error {
+func (h *Host) refreshDirectory(ctx context.Context, secrets vault, d *config.DirectoryService) error {
 	old, err := h.read(sssdFile)
 	if err != nil {
 		return err
 	}
-	if err := h.writeSSSD(ctx, api, d); err != nil {
+	if err := h.writeSSSD(ctx, secrets, d); err != nil {
 		return err
 	}
 	if file, err := h.read(sssdFile); err != nil || bytes.Equal(file, old) {

@@ -205,3 +205,34 @@ func TestKeyScriptIsBash(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func TestNodesFollowThePasswordOfTheDirectory(t *testing.T) {
+	h, ran := directoryHost(t)
+	adopt := func() bool {
+		t.Helper()
+		changed, err := h.adoptDirectory(t.Context(), sharedSSSD)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return changed
+	}
+	put(t, h, sharedSSSD, string(sssdConf(corp, "old")))
+	if adopt() || h.exists(sssdFile) {
+		t.Error("a node without a directory takes it")
+	}
+	put(t, h, sssdFile, "[sssd]\n")
+	if adopt() || get(t, h, sssdFile) != "[sssd]\n" {
+		t.Error("a file that the image brought is replaced")
+	}
+	put(t, h, sssdFile, string(sssdConf(corp, "old")))
+	if adopt() || len(*ran) > 0 {
+		t.Errorf("with the same password: %v", *ran)
+	}
+	put(t, h, sharedSSSD, string(sssdConf(corp, "new")))
+	if !adopt() || !strings.Contains(get(t, h, sssdFile), "ldap_default_authtok = new\n") {
+		t.Errorf("the new password is not taken:\n%s", get(t, h, sssdFile))
+	}
+	if diff := cmp.Diff([]string{"systemctl restart sssd.service"}, *ran); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -12,16 +12,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"pcluster/internal/config"
 	"pcluster/internal/fleet"
 	"pcluster/internal/fleet/record"
 	"pcluster/internal/node/logs"
+	"pcluster/internal/node/spec"
 	"pcluster/internal/slurm"
 )
 
@@ -193,29 +194,36 @@ func fleetStatus(ctx context.Context, h *Host, out io.Writer, args []string) err
 	return nil
 }
 
-// updateDatabasePassword takes the password of the accounting database from its
-// secret again, and restarts slurmdbd if it is another one.
-func updateDatabasePassword(ctx context.Context, h *Host) error {
+// ofCluster returns what commands for administrators need: what this node was told, the
+// cluster file, and the way to AWS.
+func (h *Host) ofCluster(ctx context.Context) (*spec.Node, *config.Cluster, aws.Config, error) {
 	told, err := h.ReadSpec()
 	if err != nil {
-		return err
+		return nil, nil, aws.Config{}, err
 	}
 	data, err := h.read(clusterConfig)
 	if err != nil {
-		return err
+		return nil, nil, aws.Config{}, err
 	}
 	c, err := config.ParseImplied(clusterConfig, data)
+	if err != nil {
+		return nil, nil, aws.Config{}, err
+	}
+	cfg, err := awsConfig(ctx, told)
+	return told, c, cfg, err
+}
+
+// updateDatabasePassword takes the password of the accounting database from its
+// secret again, and restarts slurmdbd if it is another one.
+func updateDatabasePassword(ctx context.Context, h *Host) error {
+	_, c, cfg, err := h.ofCluster(ctx)
 	if err != nil {
 		return err
 	}
 	if c.Scheduling.SlurmSettings.Database == nil {
 		return errors.New("the cluster has no accounting database")
 	}
-	cfg, err := awsConfig(ctx, told)
-	if err != nil {
-		return err
-	}
-	password, err := secret(ctx, secretsmanager.NewFromConfig(cfg), c.Scheduling.SlurmSettings.Database.PasswordSecretArn)
+	password, err := newVault(cfg).secret(ctx, c.Scheduling.SlurmSettings.Database.PasswordSecretArn)
 	if err != nil {
 		return err
 	}

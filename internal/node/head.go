@@ -282,7 +282,7 @@ func (n *node) writeSlurmConfig(ctx context.Context) error {
 		return err
 	}
 	if s.Database != nil {
-		if facts.DatabasePassword, err = secret(ctx, n.secrets, s.Database.PasswordSecretArn); err != nil {
+		if facts.DatabasePassword, err = n.secrets.secret(ctx, s.Database.PasswordSecretArn); err != nil {
 			return fmt.Errorf("password of the accounting database: %w", err)
 		}
 	}

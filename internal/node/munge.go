@@ -9,26 +9,7 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
-
-// secretsAPI is the part of Secrets Manager that nodes need.
-type secretsAPI interface {
-	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
-}
-
-func secret(ctx context.Context, api secretsAPI, arn string) (string, error) {
-	out, err := api.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(arn)})
-	if err != nil {
-		return "", fmt.Errorf("secret %s: %w", arn, err)
-	}
-	if out.SecretString == nil {
-		return string(out.SecretBinary), nil
-	}
-	return *out.SecretString, nil
-}
 
 const (
 	mungeKey       = "/etc/munge/munge.key"
@@ -38,31 +19,44 @@ const (
 )
 
 // makeMungeKey decides on the cluster's key: the one in the user's secret, else the
-// one that is there already, else a new one. Other nodes find it on shared storage.
-func (h *Host) makeMungeKey(ctx context.Context, api secretsAPI, secretARN string) error {
-	var key []byte
-	switch old, err := h.read(sharedMungeKey); {
-	case secretARN != "":
-		text, err := secret(ctx, api, secretARN)
-		if err != nil {
-			return fmt.Errorf("munge key: %w", err)
+// one that is there already, else a new one.
+func (h *Host) makeMungeKey(ctx context.Context, secrets vault, secretARN string) error {
+	if secretARN == "" {
+		old, err := h.read(sharedMungeKey)
+		if err == nil {
+			return h.shareMungeKey(ctx, old)
 		}
-		if key, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err != nil {
-			return fmt.Errorf("munge key in secret %s is not base64: %w", secretARN, err)
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
-		if len(key) < 32 || len(key) > 1024 {
-			return fmt.Errorf("munge key in secret %s has %d bytes: 32 to 1024 are allowed", secretARN, len(key))
-		}
-	case err == nil:
-		key = old
-	case errors.Is(err, os.ErrNotExist):
-		key = make([]byte, mungeKeyBytes)
+	}
+	return h.replaceMungeKey(ctx, secrets, secretARN)
+}
+
+// replaceMungeKey gives the cluster the key in the user's secret, or a new one.
+func (h *Host) replaceMungeKey(ctx context.Context, secrets vault, secretARN string) error {
+	key := make([]byte, mungeKeyBytes)
+	if secretARN == "" {
 		if _, err := rand.Read(key); err != nil {
 			return err
 		}
-	default:
-		return err
+		return h.shareMungeKey(ctx, key)
 	}
+	text, err := secrets.secret(ctx, secretARN)
+	if err != nil {
+		return fmt.Errorf("munge key: %w", err)
+	}
+	if key, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err != nil {
+		return fmt.Errorf("munge key in secret %s is not base64: %w", secretARN, err)
+	}
+	if len(key) < 32 || len(key) > mungeKeyBytes {
+		return fmt.Errorf("munge key in secret %s has %d bytes: 32 to %d are allowed", secretARN, len(key), mungeKeyBytes)
+	}
+	return h.shareMungeKey(ctx, key)
+}
+
+// shareMungeKey runs munge with a key that other nodes find on shared storage.
+func (h *Host) shareMungeKey(ctx context.Context, key []byte) error {
 	for _, path := range []string{sharedMungeKey, loginMungeKey} {
 		if err := h.dir(path[:strings.LastIndex(path, "/")], 0o700, rootUser); err != nil {
 			return err

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/go-cmp/cmp"
 
 	"pcluster/internal/config"
@@ -189,12 +188,12 @@ func TestAddressPatterns(t *testing.T) {
 
 type fakeSecrets map[string]string
 
-func (f fakeSecrets) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	v, ok := f[*in.SecretId]
+func (f fakeSecrets) secret(_ context.Context, arn string) (string, error) {
+	v, ok := f[arn]
 	if !ok {
-		return nil, errors.New("ResourceNotFoundException")
+		return "", fmt.Errorf("secret %s: ResourceNotFoundException", arn)
 	}
-	return &secretsmanager.GetSecretValueOutput{SecretString: &v}, nil
+	return v, nil
 }
 
 func TestMungeKey(t *testing.T) {

@@ -75,6 +75,7 @@ func runParting(ctx context.Context, h *Host) error {
 		tell:     func(text string) error { return broadcast(h.path("/dev/pts"), firstPerson, text) },
 		scaling:  n.scaling, log: slog.New(newLogHandler(file)), interval: partingInterval, now: time.Now,
 	}
+	go h.followDirectory(ctx, sharedLoginSSSD, p.log)
 	return p.run(ctx)
 }
 

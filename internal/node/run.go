@@ -28,6 +28,9 @@ const usage = `usage: pcluster-node COMMAND
   imds-access OPTION        say who reaches the instance metadata service (head and login nodes)
   update-database-password  take the accounting database's password from its secret
   update-directory-password take the directory's password from its secret (head node)
+  update-munge-key [-d]     take munge's key from its secret, or make a new one, while
+                            no other node runs (head node); -d: whatever login nodes do
+  login-nodes-stopped       fail while login nodes run (head node)
   component DIR             run the components of an image build (build and test machines)
   tag-image NAME=VALUE...   tag the image that this machine was launched of (test machines)
   version                   print the version
@@ -82,6 +85,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(runLogs(ctx, h), stderr)
 	case "update-directory-password":
 		return status(updateDirectoryPassword(ctx, h), stderr)
+	case "update-munge-key":
+		return status(updateMungeKey(ctx, h, rest), stderr)
+	case "login-nodes-stopped":
+		return status(checkLoginNodesStopped(ctx, h), stderr)
 	case "update-database-password":
 		return status(updateDatabasePassword(ctx, h), stderr)
 	case "health-check":

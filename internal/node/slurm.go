@@ -151,6 +151,8 @@ func (h *Host) installFleetPrograms() error {
 		"/usr/local/bin/pcluster-why":                           "exec " + Program + " why \"$@\"\n",
 		"/usr/local/bin/update-compute-fleet-status.sh":         "exec " + Program + " fleet-status \"$@\"\n",
 		slurm.ProgramDir + "/update_slurm_database_password.sh": "exec " + Program + " update-database-password\n",
+		slurm.ProgramDir + "/update_munge_key.sh":               "exec " + Program + " update-munge-key \"$@\"\n",
+		slurm.ProgramDir + "/check_login_nodes_stopped.sh":      "exec " + Program + " login-nodes-stopped\n",
 	} {
 		mode := os.FileMode(0o755)
 		if strings.HasPrefix(path, slurm.ProgramDir) {

@@ -65,6 +65,7 @@ func runWatch(ctx context.Context, h *Host) error {
 		},
 		Log: slog.New(newLogHandler(file)),
 	}
+	go h.followDirectory(ctx, sharedSSSD, w.Log)
 	return w.Run(ctx)
 }
 
