@@ -94,9 +94,11 @@ func (n *node) readConfig(ctx context.Context) error {
 		n.storage[e.Name] = e
 	}
 	if n.spec.NodeType == spec.Compute {
-		_, err = n.queue()
+		if _, err := n.queue(); err != nil {
+			return err
+		}
 	}
-	return err
+	return n.writeAttributes(n.spec, n.config, entries)
 }
 
 // queue returns the part of the cluster file that is about this node.

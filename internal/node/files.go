@@ -1,10 +1,8 @@
 package node
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"pcluster/internal/config"
@@ -51,17 +49,10 @@ func (h *Host) layout(n *spec.Node, self *Identity) error {
 			return err
 		}
 	}
-	dna, err := json.MarshalIndent(spec.File{Cluster: public(*n)}, "", "    ")
-	if err != nil {
+	if err := h.writeToldAttributes(n); err != nil {
 		return err
 	}
-	if err := h.write("/etc/chef/dna.json", 0o644, rootUser, append(dna, '\n')); err != nil {
-		return err
-	}
-	if err := h.write("/etc/parallelcluster/cfnconfig", 0o644, rootUser, cfnconfig(n)); err != nil {
-		return err
-	}
-	if err := h.link("/etc/parallelcluster/cfnconfig", "/opt/parallelcluster/cfnconfig"); err != nil {
+	if err := h.link(shellVariables, "/opt/parallelcluster/cfnconfig"); err != nil {
 		return err
 	}
 	marker := "aws-parallelcluster-cookbook-" + config.ToolVersion + "\n"
@@ -81,12 +72,6 @@ func (h *Host) layout(n *spec.Node, self *Identity) error {
 	return h.profile()
 }
 
-// public returns what any user of the node may know: not the URL that signals the stack.
-func public(n spec.Node) spec.Node {
-	n.WaitHandle = ""
-	return n
-}
-
 // profile puts Slurm into the PATH of login shells.
 func (h *Host) profile() error {
 	sh := "export PATH=$PATH:" + slurm.BinDir + "\nexport MANPATH=$MANPATH:" + slurm.Prefix + "/share/man\n"
@@ -95,36 +80,6 @@ func (h *Host) profile() error {
 		return err
 	}
 	return h.write("/etc/profile.d/slurm.csh", 0o644, rootUser, []byte(csh))
-}
-
-// cfnconfig holds shell variables that ParallelCluster's scripts have always had.
-func cfnconfig(n *spec.Node) []byte {
-	var b strings.Builder
-	set := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, value) }
-	fetch := "/opt/parallelcluster/scripts/fetch_and_run"
-	set("stack_name", n.StackName)
-	for _, event := range []string{"preinstall", "postinstall", "postupdate"} {
-		set("cfn_"+event, fmt.Sprintf("%q", fetch+" --execute-via-cfnconfig -"+event))
-		set("cfn_"+event+"_args", "()")
-	}
-	set("cfn_region", n.Region)
-	set("cfn_scheduler", n.Scheduler)
-	set("cfn_scheduler_slots", "vcpus")
-	set("cfn_instance_slots", fmt.Sprint(runtime.NumCPU()))
-	set("cfn_ephemeral_dir", "/scratch")
-	set("cfn_ebs_shared_dirs", "NONE")
-	set("cfn_proxy", "NONE")
-	set("cfn_node_type", n.NodeType)
-	set("cfn_cluster_user", n.ClusterUser)
-	switch n.NodeType {
-	case spec.Head:
-		set("cfn_volume", "NONE")
-	case spec.Compute:
-		set("cfn_head_node", "ip-"+strings.ReplaceAll(n.HeadNodePrivateIP, ".", "-"))
-		set("cfn_head_node_private_ip", n.HeadNodePrivateIP)
-		set("cfn_scheduler_queue_name", n.Queue)
-	}
-	return []byte(b.String())
 }
 
 // rotated are the logs that logrotate cuts, by node type, and their limits.

@@ -99,7 +99,10 @@ func (n *node) headSteps() []steps.Step {
 			return n.ephemeral(ctx, c.HeadNode.LocalStorage.EphemeralVolume.MountDir)
 		}},
 		steps.Step{Name: "storage", After: slices.Concat(homes, others, []string{"ephemeral storage"}), Do: func(context.Context) error {
-			return n.saveStorage()
+			return storage.Save(n.path(storageData), n.entries())
+		}},
+		steps.Step{Name: "attributes", After: slices.Concat(homes, others, []string{"files"}), Always: true, Do: func(context.Context) error {
+			return n.writeAttributes(n.spec, c, n.entries())
 		}},
 		steps.Step{Name: "exports", After: []string{"storage"}, Do: func(ctx context.Context) error {
 			return n.export(ctx, n.exported(), n.self.VPCBlocks)
@@ -146,7 +149,7 @@ func (n *node) controllerSteps() []steps.Step {
 	}
 	return append(list,
 		steps.Step{Name: "slurmctld", After: controller, Do: func(ctx context.Context) error { return n.startController(ctx, n.slurm) }},
-		steps.Step{Name: "OnNodeConfigured", After: []string{"slurmctld", "exports", "default user"}, Do: func(ctx context.Context) error {
+		steps.Step{Name: "OnNodeConfigured", After: []string{"slurmctld", "exports", "attributes", "default user"}, Do: func(ctx context.Context) error {
 			return n.actions(ctx, actions.OnNodeConfigured, c.HeadNode.CustomActions.OnNodeConfigured)
 		}},
 		steps.Step{Name: "fleet", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {
@@ -205,9 +208,17 @@ func (n *node) fetchConfig(ctx context.Context) (*config.Cluster, error) {
 	return c, n.write(instanceTypes, 0o644, rootUser, data)
 }
 
-// writeConfig leaves what other nodes and scripts read.
+// writeConfig leaves what other nodes and scripts read, as far as it is known before the
+// storage is.
 func (n *node) writeConfig(context.Context) error {
-	return n.write(configVersion, 0o644, rootUser, []byte(n.spec.ConfigVersion))
+	if err := n.write(configVersion, 0o644, rootUser, []byte(n.spec.ConfigVersion)); err != nil {
+		return err
+	}
+	var entries []storage.Entry
+	for i := range n.config.SharedStorage {
+		entries = append(entries, storage.Declared(&n.config.SharedStorage[i]))
+	}
+	return n.writeAttributes(n.spec, n.config, entries)
 }
 
 // prepareFleet leaves what the fleet daemon and slurmctld's programs need.
@@ -235,13 +246,13 @@ func (n *node) mountOnHead(ctx context.Context, e storage.Entry) error {
 	return n.mounts.Mount(ctx, e.On(""))
 }
 
-// saveStorage tells the other nodes what is mounted where.
-func (n *node) saveStorage() error {
-	var entries []storage.Entry
+// entries are the shared storage in the order of the file, when all of it is known.
+func (n *node) entries() []storage.Entry {
+	var out []storage.Entry
 	for _, s := range n.config.SharedStorage {
-		entries = append(entries, n.storage[s.Name])
+		out = append(out, n.storage[s.Name])
 	}
-	return storage.Save(n.path(storageData), entries)
+	return out
 }
 
 // exported are the directories that other nodes mount from this one.

@@ -72,13 +72,15 @@ func (n *node) loginSteps() []steps.Step {
 }
 
 // pool returns the part of the cluster file that is about this node.
-func (n *node) pool() (*config.LoginPool, error) {
-	if n.config.LoginNodes != nil {
-		for i := range n.config.LoginNodes.Pools {
-			if p := &n.config.LoginNodes.Pools[i]; p.Name == n.spec.Pool {
+func (n *node) pool() (*config.LoginPool, error) { return poolOf(n.config, n.spec.Pool) }
+
+func poolOf(c *config.Cluster, name string) (*config.LoginPool, error) {
+	if c.LoginNodes != nil {
+		for i := range c.LoginNodes.Pools {
+			if p := &c.LoginNodes.Pools[i]; p.Name == name {
 				return p, nil
 			}
 		}
 	}
-	return nil, fmt.Errorf("the cluster file has no login pool %q", n.spec.Pool)
+	return nil, fmt.Errorf("the cluster file has no login pool %q", name)
 }

@@ -11,6 +11,9 @@ import (
 	"pcluster/internal/node/spec"
 )
 
+// headTemplate is the logical ID of the head node's launch template.
+const headTemplate = "HeadNodeLaunchTemplate"
+
 // headNode adds the head node with its launch template, and the wait condition
 // that the node signals when it is ready.
 func (b *builder) headNode() {
@@ -36,7 +39,7 @@ func (b *builder) headNode() {
 		},
 		UserData: b.headUserData(handle),
 	}
-	template := b.t.Add("HeadNodeLaunchTemplate", cfn.LaunchTemplate{LaunchTemplateData: data, TagSpecifications: b.ofTemplate()})
+	template := b.t.Add(headTemplate, cfn.LaunchTemplate{LaunchTemplateData: data, TagSpecifications: b.ofTemplate()})
 	before := slices.Clone(b.headPolicies)
 	for _, st := range b.storage {
 		before = append(before, st.volumes...) // which can't be deleted while the node has them
@@ -140,6 +143,7 @@ func (b *builder) common(nodeType string) spec.Node {
 // the values so that they are there when the node is.
 func (b *builder) headUserData(handle cfn.Handle) cfn.Text {
 	n := b.common(spec.Head)
+	n.LaunchTemplateID = headTemplate
 	values := map[string]cfn.Text{"WaitHandle": handle.Ref()}
 	n.WaitHandle = variable("WaitHandle")
 	if b.batch() {

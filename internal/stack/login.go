@@ -43,6 +43,9 @@ func hookName(cluster, pool, transition string) string {
 	return cluster + "-" + pool + "-LoginNodes" + transition + "LifecycleHook"
 }
 
+// loginTemplateID is the logical ID of a pool's launch template.
+func loginTemplateID(p *config.LoginPool) string { return "LoginNodeLaunchTemplate" + hash16(p.Name) }
+
 // targetGroupName is short enough for a target group, and still the pool's own.
 func targetGroupName(cluster, pool string) string {
 	sum := sha256.Sum256([]byte(cluster + pool))
@@ -53,7 +56,7 @@ func (b *poolBuilder) pool(p *config.LoginPool) {
 	suffix := hash16(p.Name)
 	tags := cfn.Tags{{Key: config.ToolTagPrefix + "login-nodes-pool", Value: p.Name}}
 	profile, policies := b.permissions(p)
-	template := b.t.Add("LoginNodeLaunchTemplate"+suffix, b.launchTemplate(p, profile))
+	template := b.t.Add(loginTemplateID(p), b.launchTemplate(p, profile))
 
 	target := b.t.Add("TargetGroup"+suffix, cfn.TargetGroup{
 		Name: targetGroupName(b.p.ClusterName, p.Name), Protocol: "TCP", Port: 22, TargetType: "instance",
@@ -157,7 +160,7 @@ func (b *poolBuilder) launchTemplate(p *config.LoginPool, profile cfn.Text) cfn.
 	kind := b.f.Types[p.InstanceType]
 	tags := b.nodeTags(loginNode, func(s *tagSet) { s.set(config.ToolTagPrefix+"login-nodes-pool-name", p.Name) })
 	n := b.common(spec.Login)
-	n.Pool = p.Name
+	n.Pool, n.LaunchTemplateID = p.Name, loginTemplateID(p)
 	n.ScalingGroup = groupName(b.p.ClusterName, p.Name)
 	n.LaunchingHook, n.TerminatingHook = hookName(b.p.ClusterName, p.Name, "Launching"), hookName(b.p.ClusterName, p.Name, "Terminating")
 	return cfn.LaunchTemplate{

@@ -108,8 +108,13 @@ func (b *queueBuilder) queue(q *config.SlurmQueue) {
 		} else {
 			placement = optional(g.Existing())
 		}
-		b.t.Add("LaunchTemplate"+hash16(q.Name+r.Name), b.launchTemplate(q, r, profile, placement))
+		b.t.Add(templateID(q, r), b.launchTemplate(q, r, profile, placement))
 	}
+}
+
+// templateID is the logical ID of a compute resource's launch template.
+func templateID(q *config.SlurmQueue, r *config.ComputeResource) string {
+	return "LaunchTemplate" + hash16(q.Name+r.Name)
 }
 
 // placementOf returns the compute resource's placement group, if it has one.
@@ -310,7 +315,7 @@ func (b *queueBuilder) groupsOf(q *config.SlurmQueue) groups {
 // name it learns when it runs.
 func (b *queueBuilder) userDataOf(q *config.SlurmQueue, r *config.ComputeResource) cfn.Text {
 	n := b.common(spec.Compute)
-	n.Queue, n.ComputeResource = q.Name, r.Name
+	n.Queue, n.ComputeResource, n.LaunchTemplateID = q.Name, r.Name, templateID(q, r)
 	n.EnableEFA = "NONE"
 	if r.Efa.Enabled {
 		n.EnableEFA = "efa"

@@ -2,9 +2,10 @@
 // which writes it into user data, and pcluster-node, which boots by it. It holds
 // types only.
 //
-// The JSON is the dna.json that scripts on ParallelCluster nodes read
+// The JSON is a part of the dna.json that scripts on ParallelCluster nodes read
 // (/etc/chef/dna.json, one object under "cluster"), so key names are fixed where
-// that file has them; what is ours on top is listed last.
+// that file has them; what is ours on top is listed last. The rest of that file the
+// node finds out.
 package spec
 
 // Path is where user data leaves the file for pcluster-node, mode 0600: the head
@@ -55,6 +56,7 @@ type Node struct {
 	ComputeResource   string `json:"scheduler_compute_resource_name,omitempty"`
 	Pool              string `json:"pool_name,omitempty"`
 	EnableEFA         string `json:"enable_efa,omitempty"` // efa or NONE
+	LaunchTemplateID  string `json:"launch_template_id"`   // logical, in its stack
 
 	// Login nodes: the group that waits for the node to say that it is ready, and later
 	// that its users are gone.

@@ -41,53 +41,59 @@ type Resolver struct {
 // seconds and FSx minutes.
 const poll = 500 * time.Millisecond
 
-// Resolve returns the entry for one SharedStorage section. It waits until a
-// managed file system exists, or ctx ends.
-func (r *Resolver) Resolve(ctx context.Context, s *config.SharedStorage) (Entry, error) {
+// Declared returns the entry for one SharedStorage section as far as the file says it.
+func Declared(s *config.SharedStorage) Entry {
 	e := Entry{Name: s.Name, Type: s.StorageType, Dir: Absolute(s.MountDir)}
-	ids := []string{s.ExistingID()}
-	if s.Managed() {
-		var err error
-		if ids, err = r.physicalIDs(ctx, s.Name); err != nil {
-			return e, fmt.Errorf("Failed to mount %s %s: %w", kindOf(s), s.Name, err)
-		}
-	}
-	var err error
 	switch s.StorageType {
 	case config.Ebs:
-		e.Volumes = ids
+		if id := s.ExistingID(); id != "" {
+			e.Volumes = []string{id}
+		}
 		if s.EbsSettings != nil && s.EbsSettings.Raid != nil {
 			e.RaidLevel = &s.EbsSettings.Raid.Type
 		}
 	case config.Efs:
-		e.FileSystem = ids[0]
 		if f := s.EfsSettings; f != nil {
 			e.TLS, e.IAM, e.AccessPoint = f.EncryptionInTransit, f.IamAuthorization, f.AccessPointId
 		}
+		fallthrough
+	default:
+		e.FileSystem = s.ExistingID()
+	}
+	return e
+}
+
+// Resolve returns the entry for one SharedStorage section. It waits until a
+// managed file system exists, or ctx ends.
+func (r *Resolver) Resolve(ctx context.Context, s *config.SharedStorage) (Entry, error) {
+	e := Declared(s)
+	if s.Managed() {
+		ids, err := r.physicalIDs(ctx, s.Name)
+		if err != nil {
+			return e, fmt.Errorf("Failed to mount %s %s: %w", e.kind(), s.Name, err)
+		}
+		if e.FromHead() {
+			e.Volumes = ids
+		} else {
+			e.FileSystem = ids[0]
+		}
+	}
+	var err error
+	switch s.StorageType {
+	case config.Ebs, config.Efs:
 	case config.FsxLustre:
-		e.FileSystem = ids[0]
 		err = r.lustre(ctx, &e)
 	case config.FileCache:
-		e.FileSystem = ids[0]
 		err = r.fileCache(ctx, &e)
 	case config.FsxOntap, config.FsxOpenZfs:
-		e.FileSystem = ids[0]
 		err = r.volume(ctx, &e)
 	default:
 		err = fmt.Errorf("unknown storage type %q", s.StorageType)
 	}
 	if err != nil {
-		return e, fmt.Errorf("Failed to mount %s %s: %w", kindOf(s), s.Name, err)
+		return e, fmt.Errorf("Failed to mount %s %s: %w", e.kind(), s.Name, err)
 	}
 	return e, nil
-}
-
-func kindOf(s *config.SharedStorage) string {
-	e := Entry{Type: s.StorageType}
-	if s.EbsSettings != nil && s.EbsSettings.Raid != nil {
-		e.RaidLevel = &s.EbsSettings.Raid.Type
-	}
-	return e.kind()
 }
 
 // physicalIDs waits for the stack's resources of a managed entry.
