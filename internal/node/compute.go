@@ -37,8 +37,8 @@ func (n *node) computeSteps() []steps.Step {
 			}
 			return n.searchDomain(ctx, n.spec.DNSDomain)
 		}},
-		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedDir) }},
-		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, slurm.Prefix) }},
+		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountOwn(ctx, sharedDir) }},
+		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountOwn(ctx, slurm.Prefix) }},
 		{Name: "config", After: []string{"mount shared"}, Always: true, Do: n.readConfig},
 		{Name: "local home", After: []string{"config", "users"}, Do: n.localHome},
 		{Name: "mount home", After: []string{"local home"}, Always: true, Do: n.mountHome},
@@ -68,7 +68,12 @@ func (n *node) computeSteps() []steps.Step {
 	}
 }
 
-func (n *node) mountFromHead(ctx context.Context, dir string) error {
+// mountOwn mounts one of the cluster's own shared directories, which the head node may
+// still be about to make.
+func (n *node) mountOwn(ctx context.Context, dir string) error {
+	if fs := n.spec.InternalFileSystem; fs != "" {
+		return n.mounts.Mount(ctx, storage.OnInternal(fs, dir))
+	}
 	return n.mounts.Mount(ctx, storage.HeadExport(n.spec.HeadNodePrivateIP, dir))
 }
 
@@ -142,14 +147,14 @@ func (n *node) defaultUser(ctx context.Context, keys string) error {
 	return n.takeKeys(ctx, n.spec.ClusterUser, keys)
 }
 
-// mountHome mounts /home: a shared storage of its own, else the head node's.
+// mountHome mounts /home: a shared storage of its own, else the cluster's.
 func (n *node) mountHome(ctx context.Context) error {
 	for _, e := range n.storage {
 		if e.Dir == "/home" {
 			return n.mounts.Mount(ctx, e.On(n.spec.HeadNodePrivateIP))
 		}
 	}
-	return n.mountFromHead(ctx, "/home")
+	return n.mountOwn(ctx, "/home")
 }
 
 // mountStorage mounts all shared storage but /home, at once.

@@ -32,6 +32,8 @@ func (n *node) headSteps() []steps.Step {
 	if !n.batch() {
 		units = append(units, headUnits()...)
 	}
+	// What fills directories of the cluster's own waits until they are what all nodes see.
+	var places []string
 	list := []steps.Step{
 		{Name: "units", Do: func(ctx context.Context) error { return n.installUnits(ctx, units) }},
 		{Name: "logs", After: []string{"units"}, Do: n.startLogs},
@@ -52,8 +54,12 @@ func (n *node) headSteps() []steps.Step {
 			return n.hosts(n.self, n.self.Short(), n.self.domain())
 		}},
 		{Name: "local home", After: []string{"users"}, Do: n.localHome},
-		{Name: "files", After: []string{"users"}, Do: n.writeConfig},
 	}
+	if n.internalStorage() {
+		places = []string{"shared directories"}
+		list = append(list, steps.Step{Name: "shared directories", After: []string{"users", "local home"}, Always: true, Do: n.makeSharedDirectories})
+	}
+	list = append(list, steps.Step{Name: "files", After: append([]string{"users"}, places...), Do: n.writeConfig})
 
 	// Storage: first learned, while the stack may still be making it, then mounted,
 	// after OnNodeStart, whose scripts may bring what mounting needs.
@@ -62,8 +68,7 @@ func (n *node) headSteps() []steps.Step {
 		s := &c.SharedStorage[i]
 		find, mount := "find "+s.Name, "mount "+s.Name
 		list = append(list, steps.Step{Name: find, Always: true, Do: func(ctx context.Context) error {
-			r := &storage.Resolver{CloudFormation: n.stack, FSx: n.fsx, Stack: n.spec.StackName, Managed: n.spec.Storage}
-			e, err := r.Resolve(ctx, s)
+			e, err := n.resolver().Resolve(ctx, s)
 			mu.Lock()
 			defer mu.Unlock()
 			n.storage[s.Name] = e
@@ -84,6 +89,7 @@ func (n *node) headSteps() []steps.Step {
 			return n.mountOnHead(ctx, e)
 		}})
 	}
+	homes = append(homes, places...)
 	beforeStart := append([]string{"files", "names", "users", "logs", "local home"}, homes...)
 	if d := c.DirectoryService; d != nil {
 		list = append(list, steps.Step{Name: "directory", After: append([]string{"names"}, homes...), Do: func(ctx context.Context) error {
@@ -123,22 +129,24 @@ func (n *node) headSteps() []steps.Step {
 	if n.batch() {
 		return append(list, n.batchSteps(append([]string{"users"}, homes...))...)
 	}
-	return append(list, n.controllerSteps()...)
+	return append(list, n.controllerSteps(places)...)
 }
 
-// controllerSteps are what a head node does for Slurm.
-func (n *node) controllerSteps() []steps.Step {
+// controllerSteps are what a head node does for Slurm. The places are the steps after which
+// the cluster's own shared directories are there.
+func (n *node) controllerSteps(places []string) []steps.Step {
 	c := n.config
+	ready := append([]string{"users"}, places...)
 	list := []steps.Step{
-		{Name: "slurm", After: []string{"users"}, Do: func(context.Context) error { return n.slurmTree() }},
-		{Name: "munge", After: []string{"users"}, Do: func(ctx context.Context) error {
+		{Name: "slurm", After: ready, Do: func(context.Context) error { return n.slurmTree() }},
+		{Name: "munge", After: ready, Do: func(ctx context.Context) error {
 			return n.makeMungeKey(ctx, n.secrets, c.Scheduling.SlurmSettings.MungeKeySecretArn)
 		}},
-		{Name: "fleet programs", After: []string{"users"}, Do: func(context.Context) error { return n.prepareFleet() }},
+		{Name: "fleet programs", After: ready, Do: func(context.Context) error { return n.prepareFleet() }},
 		{Name: "slurm configuration", After: []string{"slurm", "files"}, Do: n.writeSlurmConfig},
 	}
 	if c.LoginNodes != nil {
-		list = append(list, steps.Step{Name: "host keys of login nodes", Do: n.makeHostKeys})
+		list = append(list, steps.Step{Name: "host keys of login nodes", After: ready, Do: n.makeHostKeys})
 	}
 	controller := []string{"slurm configuration", "fleet programs", "munge", "units", "names", "metadata access", "OnNodeStart"}
 	if c.Scheduling.SlurmSettings.Database != nil {
@@ -237,13 +245,52 @@ func (n *node) prepareFleet() error {
 	return nil
 }
 
-func (n *node) mountOnHead(ctx context.Context, e storage.Entry) error {
-	if e.FromHead() {
-		n.volumes.Lock()
-		defer n.volumes.Unlock()
-		return n.mounts.Volume(ctx, &n.volumes.Attacher, e)
+// internalStorage says whether the cluster's own shared directories are on a file system
+// of their own. Clusters of AWS Batch share none.
+func (n *node) internalStorage() bool {
+	return n.config.HeadNode.SharedStorageType == config.Efs && !n.batch()
+}
+
+// ownHome says whether the file brings storage for /home.
+func (n *node) ownHome() bool {
+	return slices.ContainsFunc(n.config.SharedStorage, func(s config.SharedStorage) bool { return storage.Absolute(s.MountDir) == "/home" })
+}
+
+func (n *node) resolver() *storage.Resolver {
+	return &storage.Resolver{CloudFormation: n.stack, FSx: n.fsx, Stack: n.spec.StackName, Managed: n.spec.Storage}
+}
+
+// makeSharedDirectories puts the cluster's own shared directories on their file system.
+func (n *node) makeSharedDirectories(ctx context.Context) error {
+	id, err := n.resolver().Internal(ctx)
+	if err != nil {
+		return err
 	}
-	return n.mounts.Mount(ctx, e.On(""))
+	return n.mounts.MakeInternal(ctx, id, n.internalDirectories())
+}
+
+// internalDirectories are those that all nodes share for the cluster's sake.
+func (n *node) internalDirectories() []string {
+	dirs := []string{sharedDir, sharedLoginDir, slurm.Prefix}
+	if !n.ownHome() {
+		dirs = append(dirs, "/home")
+	}
+	return dirs
+}
+
+func (n *node) mountOnHead(ctx context.Context, e storage.Entry) error {
+	mount := func() error { return n.mounts.Mount(ctx, e.On("")) }
+	if e.FromHead() {
+		mount = func() error {
+			n.volumes.Lock()
+			defer n.volumes.Unlock()
+			return n.mounts.Volume(ctx, &n.volumes.Attacher, e)
+		}
+	}
+	if e.Dir == "/home" {
+		return n.mounts.Keep(ctx, e.Dir, mount)
+	}
+	return mount()
 }
 
 // entries are the shared storage in the order of the file, when all of it is known.
@@ -258,18 +305,19 @@ func (n *node) entries() []storage.Entry {
 // exported are the directories that other nodes mount from this one.
 func (n *node) exported() []string {
 	var dirs []string
-	if !n.batch() {
-		dirs = append(dirs, sharedDir, sharedLoginDir, slurm.Prefix)
+	switch {
+	case n.internalStorage():
+	case n.batch():
+		if !n.ownHome() {
+			dirs = []string{"/home"}
+		}
+	default:
+		dirs = n.internalDirectories()
 	}
-	home := true
 	for _, e := range n.storage {
 		if e.FromHead() {
 			dirs = append(dirs, e.Dir)
 		}
-		home = home && e.Dir != "/home"
-	}
-	if home {
-		dirs = append(dirs, "/home")
 	}
 	if n.Host.exists("/opt/intel") {
 		dirs = append(dirs, "/opt/intel")

@@ -33,9 +33,9 @@ func (n *node) loginSteps() []steps.Step {
 			}
 			return n.searchDomain(ctx, n.spec.DNSDomain)
 		}},
-		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedDir) }},
-		{Name: "mount shared for login nodes", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, sharedLoginDir) }},
-		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountFromHead(ctx, slurm.Prefix) }},
+		{Name: "mount shared", Always: true, Do: func(ctx context.Context) error { return n.mountOwn(ctx, sharedDir) }},
+		{Name: "mount shared for login nodes", Always: true, Do: func(ctx context.Context) error { return n.mountOwn(ctx, sharedLoginDir) }},
+		{Name: "mount slurm", Always: true, Do: func(ctx context.Context) error { return n.mountOwn(ctx, slurm.Prefix) }},
 		{Name: "config", After: []string{"mount shared"}, Always: true, Do: n.readConfig},
 		{Name: "local home", After: []string{"config", "users"}, Do: n.localHome},
 		{Name: "mount home", After: []string{"local home"}, Always: true, Do: n.mountHome},

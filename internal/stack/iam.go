@@ -256,7 +256,7 @@ func (b *builder) headStatements() []cfn.Statement {
 func (b *builder) findStorage() []cfn.Statement {
 	var out []cfn.Statement
 	var fsx []string
-	managed := false
+	managed := b.c.HeadNode.SharedStorageType == config.Efs
 	for i := range b.c.SharedStorage {
 		s := &b.c.SharedStorage[i]
 		managed = managed || s.Managed()

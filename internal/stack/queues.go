@@ -340,6 +340,11 @@ func (b *builder) memberScript(in *inputs, n spec.Node, proxy string) script {
 	if b.zone != nil {
 		n.HostedZone = fill("HostedZone", b.zone)
 	}
+	for _, s := range b.storage {
+		if s.name == spec.InternalStorage {
+			n.InternalFileSystem = fill(s.handle.ID(), s.handle.Ref())
+		}
+	}
 	return script{
 		node: n, values: values, proxy: proxy, timeout: b.c.DevSettings.Timeouts.ComputeNodeBootstrapTimeout, onFailure: powerOff,
 	}

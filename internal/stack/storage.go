@@ -7,11 +7,8 @@ import (
 	"pcluster/internal/cfn"
 	"pcluster/internal/config"
 	"pcluster/internal/facts"
+	"pcluster/internal/node/spec"
 )
-
-// internalStorage is the name of the file system behind the cluster's own shared
-// directories, if they don't live on the head node.
-const internalStorage = "internal_pcluster_shared"
 
 // storageResource is a shared storage entry as the template has it.
 type storageResource struct {
@@ -28,7 +25,7 @@ type storageResource struct {
 // logical IDs when they are ready.
 func (b *builder) sharedStorage() {
 	if b.c.HeadNode.SharedStorageType == config.Efs {
-		b.storage = append(b.storage, b.efs(internalStorage, &config.EfsSettings{
+		b.storage = append(b.storage, b.efs(spec.InternalStorage, &config.EfsSettings{
 			Encrypted: true, PerformanceMode: "generalPurpose", ThroughputMode: "elastic", DeletionPolicy: "Delete",
 		}))
 	}

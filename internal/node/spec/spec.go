@@ -12,6 +12,10 @@ package spec
 // node's has the URL that signals the stack.
 const Path = "/etc/parallelcluster/node.json"
 
+// InternalStorage is the name, in Storage too, of the file system behind the cluster's own
+// shared directories, where HeadNode.SharedStorageType is Efs.
+const InternalStorage = "internal_pcluster_shared"
+
 // Kinds of nodes, as in "node_type".
 const (
 	Head    = "HeadNode"
@@ -52,11 +56,15 @@ type Node struct {
 	UsePrivateHostname string `json:"use_private_hostname"`
 
 	HeadNodePrivateIP string `json:"head_node_private_ip,omitempty"` // compute and login
-	Queue             string `json:"scheduler_queue_name,omitempty"`
-	ComputeResource   string `json:"scheduler_compute_resource_name,omitempty"`
-	Pool              string `json:"pool_name,omitempty"`
-	EnableEFA         string `json:"enable_efa,omitempty"` // efa or NONE
-	LaunchTemplateID  string `json:"launch_template_id"`   // logical, in its stack
+	// InternalFileSystem is the EFS file system of the cluster's own shared directories,
+	// where they are not on the head node. Compute and login; the head node finds it as
+	// it finds other storage.
+	InternalFileSystem string `json:"internal_file_system,omitempty"`
+	Queue              string `json:"scheduler_queue_name,omitempty"`
+	ComputeResource    string `json:"scheduler_compute_resource_name,omitempty"`
+	Pool               string `json:"pool_name,omitempty"`
+	EnableEFA          string `json:"enable_efa,omitempty"` // efa or NONE
+	LaunchTemplateID   string `json:"launch_template_id"`   // logical, in its stack
 
 	// Login nodes: the group that waits for the node to say that it is ready, and later
 	// that its users are gone.

@@ -13,6 +13,7 @@ import (
 	fsxtypes "github.com/aws/aws-sdk-go-v2/service/fsx/types"
 
 	"pcluster/internal/config"
+	"pcluster/internal/node/spec"
 )
 
 // CloudFormation is the part of it that finds the stack's own file systems.
@@ -61,6 +62,15 @@ func Declared(s *config.SharedStorage) Entry {
 		e.FileSystem = s.ExistingID()
 	}
 	return e
+}
+
+// Internal returns the file system of the cluster's own shared directories.
+func (r *Resolver) Internal(ctx context.Context) (string, error) {
+	ids, err := r.physicalIDs(ctx, spec.InternalStorage)
+	if err != nil {
+		return "", fmt.Errorf("Failed to mount EFS %s: %w", spec.InternalStorage, err)
+	}
+	return ids[0], nil
 }
 
 // Resolve returns the entry for one SharedStorage section. It waits until a

@@ -51,6 +51,7 @@ type Mount struct {
 	FSType  string
 	Options []string
 	Shared  bool // the directory is open to all users (mode 1777), as shared storage is; not so the cluster's own
+	passing bool // until the next boot
 }
 
 // Line returns the line of /etc/fstab.
