@@ -16,11 +16,12 @@ import (
 func (n *node) batch() bool { return n.config.Scheduling.Scheduler == config.AWSBatch }
 
 // batchSteps are what a head node does for AWS Batch; home are the steps after which the
-// default user's home directory is there.
-func (n *node) batchSteps(home []string) []steps.Step {
+// default user's home directory is there, configured those that have to do with no
+// scheduler, before OnNodeConfigured.
+func (n *node) batchSteps(home, configured []string) []steps.Step {
 	return []steps.Step{
 		{Name: "job commands", After: home, Do: func(context.Context) error { return n.installJobCommands() }},
-		{Name: "OnNodeConfigured", After: []string{"job commands", "exports", "default user", "names", "files"}, Do: func(ctx context.Context) error {
+		{Name: "OnNodeConfigured", After: append([]string{"job commands", "names", "files"}, configured...), Do: func(ctx context.Context) error {
 			return n.actions(ctx, actions.OnNodeConfigured, n.config.HeadNode.CustomActions.OnNodeConfigured)
 		}},
 		{Name: "signal", After: []string{"OnNodeConfigured", "units", "logs"}, Do: func(ctx context.Context) error {

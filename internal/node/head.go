@@ -126,15 +126,23 @@ func (n *node) headSteps() []steps.Step {
 			return n.shareKeys(n.spec.ClusterUser)
 		}},
 	)
-	if n.batch() {
-		return append(list, n.batchSteps(append([]string{"users"}, homes...))...)
+	configured := []string{"exports", "attributes", "default user"}
+	if d := c.HeadNode.Dcv; d.Enabled {
+		list = append(list, steps.Step{Name: "remote desktop", After: []string{"attributes", "OnNodeStart", "metadata access"}, Do: func(ctx context.Context) error {
+			return n.desktop(ctx, "HeadNode.Dcv", d, c.HeadNode.Imds.Secured)
+		}})
+		configured = append(configured, "remote desktop")
 	}
-	return append(list, n.controllerSteps(places)...)
+	if n.batch() {
+		return append(list, n.batchSteps(append([]string{"users"}, homes...), configured)...)
+	}
+	return append(list, n.controllerSteps(places, configured)...)
 }
 
 // controllerSteps are what a head node does for Slurm. The places are the steps after which
-// the cluster's own shared directories are there.
-func (n *node) controllerSteps(places []string) []steps.Step {
+// the cluster's own shared directories are there; configured are those that have to do with
+// no scheduler, before OnNodeConfigured.
+func (n *node) controllerSteps(places, configured []string) []steps.Step {
 	c := n.config
 	ready := append([]string{"users"}, places...)
 	list := []steps.Step{
@@ -157,7 +165,7 @@ func (n *node) controllerSteps(places []string) []steps.Step {
 	}
 	return append(list,
 		steps.Step{Name: "slurmctld", After: controller, Do: func(ctx context.Context) error { return n.startController(ctx, n.slurm) }},
-		steps.Step{Name: "OnNodeConfigured", After: []string{"slurmctld", "exports", "attributes", "default user"}, Do: func(ctx context.Context) error {
+		steps.Step{Name: "OnNodeConfigured", After: append([]string{"slurmctld"}, configured...), Do: func(ctx context.Context) error {
 			return n.actions(ctx, actions.OnNodeConfigured, c.HeadNode.CustomActions.OnNodeConfigured)
 		}},
 		steps.Step{Name: "fleet", After: []string{"OnNodeConfigured"}, Do: func(ctx context.Context) error {

@@ -55,7 +55,14 @@ func (n *node) loginSteps() []steps.Step {
 			return n.actions(ctx, actions.OnNodeStart, p.CustomActions.OnNodeStart)
 		}},
 		{Name: "storage", After: []string{"OnNodeStart"}, Always: true, Do: n.mountStorage},
-		{Name: "OnNodeConfigured", After: []string{"storage", "munge", "mount slurm", "default user"}, Do: func(ctx context.Context) error {
+		{Name: "remote desktop", After: []string{"OnNodeStart", "metadata access"}, Do: func(ctx context.Context) error {
+			p, err := n.pool()
+			if err != nil || !p.Dcv.Enabled {
+				return err
+			}
+			return n.desktop(ctx, "LoginNodes.Pools["+p.Name+"].Dcv", p.Dcv, true)
+		}},
+		{Name: "OnNodeConfigured", After: []string{"storage", "munge", "mount slurm", "default user", "remote desktop"}, Do: func(ctx context.Context) error {
 			p, err := n.pool()
 			if err != nil {
 				return err

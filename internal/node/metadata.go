@@ -195,6 +195,11 @@ func metadataAccess(ctx context.Context, h *Host, args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root may change who reaches the instance metadata service")
 	}
+	return h.changeMetadata(ctx, option, strings.Split(args[1], ",")...)
+}
+
+// changeMetadata allows or refuses users, or removes their rules, as the option says.
+func (h *Host) changeMetadata(ctx context.Context, option string, users ...string) error {
 	old, err := h.read(metadataRules)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -203,7 +208,7 @@ func metadataAccess(ctx context.Context, h *Host, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", metadataRules, err)
 	}
-	uids, err := h.uids(ctx, strings.Split(args[1], ","))
+	uids, err := h.uids(ctx, users)
 	if err != nil {
 		return err
 	}

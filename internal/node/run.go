@@ -31,6 +31,8 @@ const usage = `usage: pcluster-node COMMAND
   update-munge-key [-d]     take munge's key from its secret, or make a new one, while
                             no other node runs (head node); -d: whatever login nodes do
   login-nodes-stopped       fail while login nodes run (head node)
+  dcv-authenticator         say who may enter remote desktops (head and login nodes)
+  dcv-connect FOLDER        make a session and print how to enter it
   component DIR             run the components of an image build (build and test machines)
   tag-image NAME=VALUE...   tag the image that this machine was launched of (test machines)
   version                   print the version
@@ -93,6 +95,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return status(updateDatabasePassword(ctx, h), stderr)
 	case "health-check":
 		return healthCheck(ctx, h, os.Getenv, stderr)
+	case "dcv-authenticator":
+		return status(runAuthenticator(ctx, h), stderr)
+	case "dcv-connect":
+		return status(connectDesktop(ctx, h, rest, stdout), stderr)
 	case "imds-access":
 		return status(metadataAccess(ctx, h, rest), stderr)
 	case "component":

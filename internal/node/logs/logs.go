@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -129,12 +130,33 @@ func newShipper(o Options) (*shipper, error) {
 // pass ships what is new in all files. A file that fails does not hold up the others.
 func (s *shipper) pass(ctx context.Context) error {
 	var failed []error
-	for _, f := range s.o.Files {
+	for _, f := range s.files() {
 		if err := s.ship(ctx, f); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", f.Path, err))
 		}
 	}
 	return errors.Join(append(failed, s.save())...)
+}
+
+// files are those of the options, with what patterns match by now.
+func (s *shipper) files() []File {
+	var out []File
+	for _, f := range s.o.Files {
+		if !strings.ContainsRune(f.Path, '*') {
+			out = append(out, f)
+			continue
+		}
+		paths, _ := filepath.Glob(f.Path) // fails for bad patterns only
+		for path := range s.open {        // what was removed has a rest
+			if ours, _ := filepath.Match(f.Path, path); ours && !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+		for _, path := range paths {
+			out = append(out, File{path, f.Stream})
+		}
+	}
+	return out
 }
 
 // ship sends what is new in one file, following it over rotation.

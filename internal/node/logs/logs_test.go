@@ -153,3 +153,28 @@ func TestBatchesKeepAWSLimits(t *testing.T) {
 		t.Errorf("the long line arrived with %d bytes", len(joined))
 	}
 }
+
+func TestFilesOfAPatternShareAStream(t *testing.T) {
+	n := newNode(t)
+	dir := filepath.Dir(n.path)
+	n.opt.Files = []File{{filepath.Join(dir, "agent.*.log"), "dcv-agent"}}
+	n.restart()
+	n.pass() // none yet
+	n.path = filepath.Join(dir, "agent.alice.log")
+	n.write("of alice\n")
+	n.pass()
+	n.write("and more\n")
+	gone := n.path
+	n.path = filepath.Join(dir, "agent.bob.log")
+	n.write("of bob\n")
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	n.pass()
+	if diff := cmp.Diff(map[string][]string{"ip-10-0-1-5.i-1.dcv-agent": {"of alice", "of bob", "and more"}}, n.api.streams); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if len(n.s.open) != 1 {
+		t.Errorf("%d files are held", len(n.s.open))
+	}
+}
