@@ -231,6 +231,7 @@ func (l *EventLog) loop(view *SlurmView, ec2 *EC2View, mem *Memory, p *Policy) {
 	l.last = now
 	t := l.tally
 	l.tally = tally{}
+	l.write(manager, "INFO", "clustermgtd-heartbeat", "The fleet is looked after", struct{}{})
 	l.launchFailures(manager, "Number of static nodes that failed to launch a backing instance after node maintenance", t.refused)
 	failing := make(map[string][]string)
 	for node, w := range mem.Warnings {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -58,6 +59,9 @@ func attributes(n *spec.Node, c *config.Cluster, entries []storage.Entry) (attri
 		"directory_service":                    directoryAttributes(n, c.DirectoryService),
 	})
 	maps.Copy(out, own.more)
+	if c.HeadNode.SharedStorageType == config.Efs {
+		entries = append([]storage.Entry{storage.InternalEntry(n.InternalFileSystem)}, entries...)
+	}
 	maps.Copy(out, storageAttributes(n, entries))
 	return out, nil
 }
@@ -141,7 +145,7 @@ func storageAttributes(n *spec.Node, entries []storage.Entry) attributeSet {
 	var efsIDs, efsDirs, tls, iam, points []string
 	var fsxIDs, fsxDirs, mountNames, names, paths, kinds []string
 	var raid []string
-	raidDir, raidType := none, none
+	raidDir, raidType := "", ""
 	for _, e := range entries {
 		switch {
 		case e.RaidLevel != nil:
@@ -151,7 +155,7 @@ func storageAttributes(n *spec.Node, entries []storage.Entry) attributeSet {
 			volumes = append(volumes, or(strings.Join(e.Volumes, ",")))
 		case e.Type == config.Efs:
 			efsIDs, efsDirs = append(efsIDs, or(e.FileSystem)), append(efsDirs, e.Dir)
-			tls, iam, points = append(tls, strconv.FormatBool(e.TLS)), append(iam, strconv.FormatBool(e.IAM)), append(points, e.AccessPoint)
+			tls, iam, points = append(tls, strconv.FormatBool(e.TLS)), append(iam, strconv.FormatBool(e.IAM)), append(points, cmp.Or(e.AccessPoint, "none"))
 		default:
 			fsxIDs, fsxDirs, kinds = append(fsxIDs, or(e.FileSystem)), append(fsxDirs, e.Dir), append(kinds, kindsOfFSx[e.Type])
 			mountNames, names, paths = append(mountNames, e.MountName), append(names, e.DNSName), append(paths, e.Path)

@@ -147,7 +147,7 @@ func TestAttributesSayWhatTheClusterFileSays(t *testing.T) {
 			"volume": "vol-d,vol-0123456789abcdef0", "ebs_shared_dirs": "/data,/more",
 			"raid_vol_ids": "vol-1,vol-2", "raid_shared_dir": "/array", "raid_type": "1",
 			"efs_fs_ids": "fs-0123456789abcdef0,fs-mine", "efs_shared_dirs": "/nfs,/mine", "efs_encryption_in_transits": "true,false",
-			"efs_iam_authorizations": "false,false", "efs_access_point_ids": "fsap-0123456789abcdef0,",
+			"efs_iam_authorizations": "false,false", "efs_access_point_ids": "fsap-0123456789abcdef0,none",
 			"fsx_fs_ids": "fs-0123456789abcdef1,fsvol-0123456789abcdef0", "fsx_fs_types": "LUSTRE,OPENZFS", "fsx_shared_dirs": "/lustre,/zfs",
 			"fsx_mount_names": "abcd,", "fsx_dns_names": "fs-1.fsx.example,fs-2.fsx.example", "fsx_volume_junction_paths": ",/fsx",
 			"nvidia": map[string]any{"enabled": "yes"},

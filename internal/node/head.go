@@ -274,6 +274,7 @@ func (n *node) makeSharedDirectories(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.spec.InternalFileSystem = id // as the other nodes are told
 	return n.mounts.MakeInternal(ctx, id, n.internalDirectories())
 }
 

@@ -76,10 +76,13 @@ func (b *builder) dashboard(alarms []string) {
 		}
 		d.place("alarm", 24, properties{Title: "Alarms of the head node", Alarms: arns})
 	}
-	if b.logging() && !b.noHealth() {
+	if b.eventful() {
 		d.title("Health of the fleet")
 		for _, m := range b.healthMetrics() {
-			graph(m.name, "Sum", []any{"ParallelCluster", m.name, "ClusterName", b.p.ClusterName})
+			graph(m.name, "Sum", []any{metricNamespace, m.name, "ClusterName", b.p.ClusterName})
+		}
+		if len(alarms) > 0 {
+			graph(heartbeatMetric, "Sum", []any{metricNamespace, heartbeatMetric, "ClusterName", b.p.ClusterName, "InstanceId", head})
 		}
 	}
 	d.title("Head node")
@@ -110,6 +113,9 @@ func (b *builder) dashboard(alarms []string) {
 		if b.batch() {
 			names = names[4:]
 		}
+		if b.c.HeadNode.Dcv.Enabled {
+			names = append(names, "dcv-ext-authenticator", "dcv-authenticator", "dcv-agent", "dcv-xsession", "dcv-server", "dcv-session-launcher", "Xdcv")
+		}
 		for _, name := range names {
 			d.place("log", 24, properties{Title: name, Region: b.p.Region, View: "table", Query: fmt.Sprintf(
 				"SOURCE '%s' | fields @timestamp, @message | filter @logStream like /%s.*%s/ | sort @timestamp desc | limit 100", b.logGroup, head, name)})
@@ -122,10 +128,6 @@ func (b *builder) dashboard(alarms []string) {
 		b.errorf("dashboard: %w", err)
 	}
 	b.t.Add("CloudwatchDashboard", cfn.Dashboard{DashboardName: b.p.ClusterName + "-" + b.p.Region, DashboardBody: substitute(unmark(body), values)})
-}
-
-func (b *builder) noHealth() bool {
-	return b.batch() || isolated(b.p.Region)
 }
 
 // storageGraphs adds a row for each entry of SharedStorage.

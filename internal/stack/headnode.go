@@ -49,7 +49,7 @@ func (b *builder) headNode() {
 		Tags:           b.instanceTags(tags, headNode, kind.Architecture(), "NONE"),
 	}, cfn.DependsOn(before...))
 
-	b.t.Add("HeadNodeWaitCondition"+b.p.Timestamp, cfn.WaitCondition{
+	b.headReady = b.t.Add("HeadNodeWaitCondition"+b.p.Timestamp, cfn.WaitCondition{
 		Count: 1, Handle: handle.Ref(), Timeout: strconv.Itoa(b.c.DevSettings.Timeouts.HeadNodeBootstrapTimeout),
 	}, cfn.DependsOn(b.head)) // so that the clock starts with the node
 }

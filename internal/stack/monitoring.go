@@ -22,38 +22,69 @@ func (b *builder) logs() {
 	b.clusterLog = &h
 }
 
+// eventful says whether the nodes' events become metrics.
+func (b *builder) eventful() bool {
+	return b.logging() && !b.batch() && !isolated(b.p.Region)
+}
+
 // monitoring adds alarms, metrics that come from logs, and the dashboard.
 func (b *builder) monitoring() {
 	var alarms []string
 	if b.c.Monitoring.Alarms.Enabled {
+		if b.eventful() {
+			b.heartbeat()
+		}
 		alarms = b.alarms()
 	}
 	if b.c.Monitoring.Dashboards.CloudWatch.Enabled {
-		if b.logging() && !b.batch() && !isolated(b.p.Region) {
+		if b.eventful() {
 			b.metricFilters()
 		}
 		b.dashboard(alarms)
 	}
 }
 
+// heartbeatMetric is counted once a minute while the fleet daemon is well.
+const heartbeatMetric = "ClustermgtdHeartbeat"
+
+// heartbeat adds the metric by which the daemon of the fleet is known to be well.
+func (b *builder) heartbeat() {
+	b.metricFilter(heartbeatMetric, `{ $.event-type = "clustermgtd-heartbeat" }`, "1", "Count", cfn.MetricDimension{Key: "InstanceId", Value: "$.instance-id"})
+}
+
+// missingHeartbeats is for how many minutes in a row there may be none.
+const missingHeartbeats = 10
+
 // alarms returns the names of the head node's alarms.
 func (b *builder) alarms() []string {
 	var handles []cfn.Handle
 	var names, rule []string
-	add := func(kind, namespace, metric string, threshold int, dimensions ...cfn.AlarmDimension) {
+	alarm := func(kind string, a cfn.Alarm, options ...cfn.Option) {
 		name := b.p.ClusterName + "-HeadNode-" + kind
-		handles = append(handles, b.t.Add("HeadNode"+kind+"Alarm", cfn.Alarm{
-			AlarmName: name, Namespace: namespace, MetricName: metric, Statistic: "Maximum", ComparisonOperator: "GreaterThanThreshold",
-			Threshold: threshold, Period: 60, EvaluationPeriods: 1, DatapointsToAlarm: 1,
-			Dimensions: append([]cfn.AlarmDimension{{Name: "InstanceId", Value: b.head.Ref()}}, dimensions...),
-		}))
+		a.AlarmName, a.Statistic, a.Period = name, "Maximum", 60
+		a.Dimensions = append([]cfn.AlarmDimension{{Name: "InstanceId", Value: b.head.Ref()}}, a.Dimensions...)
+		handles = append(handles, b.t.Add("HeadNode"+kind+"Alarm", a, options...))
 		names = append(names, name)
 		rule = append(rule, `ALARM("`+name+`")`)
+	}
+	add := func(kind, namespace, metric string, threshold int, dimensions ...cfn.AlarmDimension) {
+		alarm(kind, cfn.Alarm{
+			Namespace: namespace, MetricName: metric, ComparisonOperator: "GreaterThanThreshold", Threshold: threshold,
+			EvaluationPeriods: 1, DatapointsToAlarm: 1, Dimensions: dimensions,
+		})
 	}
 	add("Health", "AWS/EC2", "StatusCheckFailed", 0)
 	add("Cpu", "AWS/EC2", "CPUUtilization", 90)
 	add("Mem", "CWAgent", "mem_used_percent", 90)
 	add("Disk", "CWAgent", "disk_used_percent", 90, cfn.AlarmDimension{Name: "path", Value: "/"})
+	if b.eventful() {
+		// After the head node is ready: until then there is no heartbeat, and none is bad.
+		alarm(heartbeatMetric, cfn.Alarm{
+			Namespace: metricNamespace, MetricName: heartbeatMetric, ComparisonOperator: "LessThanThreshold", Threshold: 1,
+			EvaluationPeriods: missingHeartbeats, DatapointsToAlarm: missingHeartbeats, TreatMissingData: "breaching",
+			Dimensions: []cfn.AlarmDimension{{Name: "ClusterName", Value: b.p.ClusterName}},
+		}, cfn.DependsOn(b.headReady))
+	}
 	all := b.p.ClusterName + "-HeadNode"
 	b.t.Add("HeadNodeAlarm", cfn.CompositeAlarm{AlarmName: all, AlarmRule: strings.Join(rule, " OR ")}, cfn.DependsOn(handles...))
 	return append(names, all)
@@ -81,7 +112,9 @@ func (b *builder) healthMetrics() []healthMetric {
 		{"InstanceBootstrapTimeoutErrors", "protected-mode-error-count",
 			"(" + failure("static-replacement-timeout-error") + " || " + failure("dynamic-resume-timeout-error") + ")", n, "Count"},
 		{"EC2HealthCheckErrors", "nodes-failing-health-check-count", failure("ec2_health_check"), n, "Count"},
-		{"ScheduledEventHealthCheckErrors", "nodes-failing-health-check-count", failure("scheduled_event_health_check"), n, "Count"},
+		// The first is what ParallelCluster's filter looks for, the second what events have.
+		{"ScheduledEventHealthCheckErrors", "nodes-failing-health-check-count",
+			"(" + failure("scheduled_event_health_check") + " || " + failure("scheduled_events_check") + ")", n, "Count"},
 		{"NoCorrespondingInstanceErrors", "invalid-backing-instance-count", "", n, "Count"},
 		{"SlurmNodeNotRespondingErrors", "node-not-responding-down-count", "", n, "Count"},
 		{"MaxDynamicNodeIdleTime", "compute-node-idle-time", `$.detail.node-type = "dynamic"`, "$.detail.longest-idle-time", "Seconds"},
@@ -114,12 +147,19 @@ func (b *builder) metricFilters() {
 		if m.match != "" {
 			pattern += " && " + m.match
 		}
-		b.t.Add(m.name+"Filter", cfn.MetricFilter{
-			LogGroupName: b.clusterLog.Ref(), FilterPattern: pattern + " }",
-			MetricTransformations: []cfn.MetricTransformation{{
-				MetricNamespace: "ParallelCluster", MetricName: m.name, MetricValue: m.value, Unit: m.unit,
-				Dimensions: []cfn.MetricDimension{{Key: "ClusterName", Value: "$.cluster-name"}},
-			}},
-		})
+		b.metricFilter(m.name, pattern+" }", m.value, m.unit)
 	}
+}
+
+// metricNamespace is where metrics that come from logs are.
+const metricNamespace = "ParallelCluster"
+
+func (b *builder) metricFilter(name, pattern, value, unit string, more ...cfn.MetricDimension) {
+	b.t.Add(name+"Filter", cfn.MetricFilter{
+		LogGroupName: b.clusterLog.Ref(), FilterPattern: pattern,
+		MetricTransformations: []cfn.MetricTransformation{{
+			MetricNamespace: metricNamespace, MetricName: name, MetricValue: value, Unit: unit,
+			Dimensions: append([]cfn.MetricDimension{{Key: "ClusterName", Value: "$.cluster-name"}}, more...),
+		}},
+	})
 }

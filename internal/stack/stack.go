@@ -147,6 +147,7 @@ type builder struct {
 	headPolicies []cfn.Handle
 	headProfile  cfn.Text
 	head         cfn.Handle
+	headReady    cfn.Handle
 	queueStacks  []cfn.Handle
 	fleetEnd     cfn.Handle
 	jobs         batchHandles // of a cluster of AWS Batch

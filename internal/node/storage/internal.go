@@ -16,6 +16,12 @@ import (
 // InternalRoot is where the head node mounts the whole of it, to make the directories.
 const InternalRoot = "/opt/parallelcluster/init_shared"
 
+// InternalEntry is that file system among the cluster's storage, as ParallelCluster's
+// nodes are told of it.
+func InternalEntry(fileSystem string) Entry {
+	return Entry{Name: spec.InternalStorage, Type: config.Efs, Dir: InternalRoot, FileSystem: fileSystem}
+}
+
 // OnInternal returns the mount of one of the cluster's own shared directories, whose place
 // in the file system is its place on the nodes.
 func OnInternal(fileSystem, dir string) Mount {
