@@ -115,7 +115,7 @@ func (h *Host) writeSSSD(ctx context.Context, secrets vault, d *config.Directory
 
 // passwordInterval is how often the other nodes look whether the head node's file has
 // another password.
-const passwordInterval = time.Minute
+const passwordInterval = 10 * time.Second
 
 // followDirectory has a node that is not the head take over what an administrator
 // refreshes on the head node.

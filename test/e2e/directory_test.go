@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +44,8 @@ END
 `
 
 // TestDirectory has a real LDAP server in the region's network, and a cluster whose
-// head and compute nodes know its user, who runs a job.
+// head and compute nodes know its user, who runs a job. The cluster's own directories are
+// on a file system.
 func TestDirectory(t *testing.T) {
 	r := startRegion(t)
 	file := filepath.Join(root, "test", "e2e", "testdata", "directory.yaml")
@@ -70,16 +73,71 @@ func TestDirectory(t *testing.T) {
 		out := c.ssh(t, "id alice")
 		return out.code == 0 && strings.TrimSpace(out.stdout) == "uid=5001(alice) gid=5000(physics) groups=5000(physics)"
 	})
+	head := one("aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=HeadNode", "--query", "Reservations[].Instances[].InstanceId")
 	// The home is made at the first login; su is one.
-	if got := c.head(t, `sudo su - alice -c 'pwd; srun -p work sh -c "id -un; id -gn; pwd"'`); got != "/home/alice\nalice\nphysics\n/home/alice" {
+	if got := asRoot(t, head, `su - alice -c 'pwd; srun -p work sh -c "id -un; id -gn; pwd"'`); got != "/home/alice\nalice\nphysics\n/home/alice" {
 		t.Errorf("alice's job says %q", got)
 	}
 	// They hold the password. SSSD itself gives its group the right to read its own.
 	for _, file := range []string{"/etc/sssd/sssd.conf", "/opt/parallelcluster/shared/directory_service/sssd.conf"} {
-		if mode := c.head(t, "sudo stat -c %a "+file); !strings.HasSuffix(mode, "0") {
+		if mode := asRoot(t, head, "stat -c %a "+file); !strings.HasSuffix(mode, "0") {
 			t.Errorf("%s has mode %s", file, mode)
 		}
 	}
+	compute := c.computeInstances(t)
+	if len(compute) != 1 {
+		t.Fatalf("compute instances: %v, want one", compute)
+	}
+	t.Run("the cluster's own directories are on a file system", func(t *testing.T) { ownDirectories(t, c, head, compute[0]) })
+	t.Run("the default user has a home on each node, and no sudo", func(t *testing.T) { localUser(t, c, head, compute[0]) })
+	t.Run("nodes that run get another password of the directory", func(t *testing.T) {
+		r.must(t, "aws", "secretsmanager", "put-secret-value", "--secret-string", "another-secret",
+			"--secret-id", "arn:aws:secretsmanager:us-east-1:111122223333:secret:directory-AbCdEf")
+		asRoot(t, head, "/opt/parallelcluster/scripts/directory_service/update_directory_service_password.sh")
+		const told = "grep -c 'authtok = another-secret' /etc/sssd/sssd.conf || true"
+		if got := asRoot(t, head, told); got != "1" {
+			t.Error("the head node has the old one")
+		}
+		eventually(t, 60*time.Second, "the compute node has the new one", func() bool { return asRoot(t, compute[0], told) == "1" })
+	})
 	r.must(t, "pcluster", "delete-cluster", "-n", "people", "--wait")
 	r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", server)
+}
+
+// asRoot runs a command line on a machine as root, whom SSH does not let in; it returns
+// trimmed output.
+func asRoot(t *testing.T, instance, line string) string {
+	t.Helper()
+	out, err := exec.Command("nsenter", "--target", strconv.Itoa(leader(t, instance)), "--all", "--", "bash", "-lc", line).CombinedOutput()
+	if err != nil {
+		t.Fatalf("on %s: %s: %v\n%s", instance, line, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// ownDirectories looks for what the head node would share otherwise.
+func ownDirectories(t *testing.T, c *cluster, head, compute string) {
+	fs := strings.TrimSpace(c.must(t, "aws", "efs", "describe-file-systems", "--query", "FileSystems[0].FileSystemId", "--output", "text"))
+	for _, dir := range []string{"/opt/parallelcluster/shared", "/opt/slurm", "/home"} {
+		for _, node := range []string{head, compute} {
+			asRoot(t, node, "mountpoint -q "+dir+" && grep -q '^"+fs+":"+dir+" "+dir+" efs ' /etc/fstab")
+		}
+	}
+	if got := asRoot(t, head, "cat /etc/exports 2>/dev/null || true"); strings.Contains(got, "/") {
+		t.Errorf("the head node exports %s", got)
+	}
+	// What a directory had when the file system came is there.
+	asRoot(t, compute, "test -s /opt/parallelcluster/shared/cluster-config.yaml && test -d /home/alice")
+}
+
+// localUser looks at the default user of the nodes.
+func localUser(t *testing.T, c *cluster, head, compute string) {
+	for _, node := range []string{head, compute} {
+		if got := asRoot(t, node, `su - ubuntu -c 'pwd; sudo -n true 2>/dev/null || echo no'; findmnt -nT /local/home/ubuntu -o TARGET`); got != "/local/home/ubuntu\nno\n/" {
+			t.Errorf("on %s: %q", node, got)
+		}
+	}
+	if got := c.head(t, "srun -p work pwd; tr -d ' ' < /etc/chef/dna.json | grep -E '\"(default_user_home|shared_storage_type)\"'"); got != "/local/home/ubuntu\n\"default_user_home\":\"local\",\n\"shared_storage_type\":\"efs\"," {
+		t.Errorf("a job of the user's, and what scripts are told: %q", got)
+	}
 }

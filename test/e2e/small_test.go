@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,13 +33,49 @@ func prepareSmall(t *testing.T, r *region) (file, key string) {
 	return file, filepath.Join(r.home, "keys", "small-key.pem")
 }
 
+// putScript gives the head node a script to run when it is set up. The one that it runs
+// before gives the image what it lacks of Amazon DCV.
 func (r *region) putScript(t *testing.T, script string) {
 	t.Helper()
-	path := filepath.Join(r.work, "head.sh")
-	if err := os.WriteFile(path, []byte(script), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"head.sh": script, "dcv.sh": dcvScript} {
+		path := filepath.Join(r.work, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r.must(t, "aws", "s3", "cp", "--quiet", path, "s3://small-scripts/"+name)
 	}
-	r.must(t, "aws", "s3", "cp", "--quiet", path, "s3://small-scripts/head.sh")
+}
+
+// dcvScript stands in for the vendor's server, which is not to be had here: its command
+// keeps a list of sessions, and its service does nothing.
+const dcvScript = `#!/bin/bash
+cat > /usr/local/bin/dcv <<'END'
+#!/bin/bash
+case $1 in
+create-session) echo "Session: '${!#}' (owner:$(id -un) type:virtual name:'')" >> /var/tmp/dcv-sessions ;;
+list-sessions) cat /var/tmp/dcv-sessions ;;
+esac
+END
+chmod 755 /usr/local/bin/dcv
+install -m 666 /dev/null /var/tmp/dcv-sessions
+printf '[Service]\nExecStart=/usr/bin/sleep infinity\n' > /etc/systemd/system/dcvserver.service
+`
+
+// remoteDesktop comes to a session as a browser does, but for the vendor's server, whose
+// question to the authenticator is asked by hand.
+func remoteDesktop(t *testing.T, c *cluster) {
+	out := c.must(t, "pcluster", "dcv-connect", "-n", c.name, "--key-path", c.key, "--show-url")
+	url := regexp.MustCompile(`https://` + regexp.QuoteMeta(c.ip) + `:8443\?authToken=([\w-]+)#(\w+)`).FindStringSubmatch(out)
+	if url == nil {
+		t.Fatalf("dcv-connect printed %q", out)
+	}
+	enter := fmt.Sprintf("curl -s --cacert /etc/parallelcluster/ext-auth-certificate.pem -d sessionId=%s -d authenticationToken=%s https://localhost:8444/", url[2], url[1])
+	if got := c.head(t, enter); got != `<auth result="yes"><username>ubuntu</username></auth>` {
+		t.Errorf("the server is told %q", got)
+	}
+	if got := c.head(t, enter); !strings.Contains(got, `<auth result="no">`) {
+		t.Errorf("the server is told %q when the token comes a second time", got)
+	}
 }
 
 // TestSmallCluster is the life of a cluster that is nothing like the seed's, with
@@ -67,13 +104,14 @@ func TestSmallCluster(t *testing.T) {
 		}},
 		{"static node is up, shared volume is on both", staticNode},
 		{"users don't reach the head node's credentials", guardedCredentials},
+		{"a user enters a remote desktop, once", remoteDesktop},
 		{"a broken GPU drains the node before the job", brokenGPU},
 		{"people work on a login node, behind its load balancer", loginNode},
 		{"a job runs on a cold node, which goes away when idle", coldJob},
 		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
 		{"a machine killed under a job: requeued, node replaced", killedMachine},
 		{"the daemon of the region is killed and comes back", killedDaemon},
-		{"the fleet stops and starts", stopAndStart},
+		{"the fleet stops, munge gets another key, and the fleet starts", stopAndStart},
 		{"users look around, and keep the logs", looksAround},
 		{"down and up keep the cluster", downAndUp},
 	}
@@ -461,6 +499,15 @@ func stopAndStart(t *testing.T, c *cluster) {
 	}
 	c.must(t, "pcluster", "update-compute-fleet", "-n", c.name, "--status", "STOP_REQUESTED")
 	eventually(t, 120*time.Second, "fleet stopped", func() bool { return status() == `"STOPPED"` && len(c.computeInstances(t)) == 0 })
+	const rotate = "sudo /opt/parallelcluster/scripts/slurm/update_munge_key.sh"
+	key := c.head(t, "sudo sha256sum /etc/munge/munge.key")
+	if out := c.ssh(t, rotate); out.code == 0 || !strings.Contains(out.stderr, "login nodes run") {
+		t.Errorf("while a login node runs: %+v", out)
+	}
+	c.head(t, rotate+" -d")
+	if c.head(t, "sudo sha256sum /etc/munge/munge.key") == key {
+		t.Error("the munge key is the old one")
+	}
 	c.must(t, "pcluster", "update-compute-fleet", "-n", c.name, "--status", "START_REQUESTED")
 	eventually(t, 120*time.Second, "fleet running, static node back", func() bool {
 		return status() == `"RUNNING"` && c.head(t, "sinfo -h -n work-st-small-1 -o %t") == "idle"
