@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -98,7 +99,7 @@ func runFleet(ctx context.Context, h *Host) error {
 	return d.Run(ctx)
 }
 
-// runLogs ships this node's logs.
+// runLogs ships this node's logs, and the head node's memory and disk in use.
 func runLogs(ctx context.Context, h *Host) error {
 	told, err := h.ReadSpec()
 	if err != nil {
@@ -111,6 +112,10 @@ func runLogs(ctx context.Context, h *Host) error {
 	self, err := identify(ctx, imds.NewFromConfig(cfg))
 	if err != nil {
 		return err
+	}
+	if told.NodeType == spec.Head {
+		v := &vitals{Host: h, instance: self.InstanceID, api: cloudwatch.NewFromConfig(cfg), log: slog.Default()}
+		go v.run(ctx)
 	}
 	return logs.Run(ctx, logs.Options{
 		API: cloudwatchlogs.NewFromConfig(cfg), Group: told.LogGroup, Hostname: self.Short(), InstanceID: self.InstanceID,

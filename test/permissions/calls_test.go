@@ -25,6 +25,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -256,6 +258,10 @@ func askEverything(t *testing.T) map[string]bool {
 	_, _ = efs.NewFromConfig(cfg).DescribeMountTargetSecurityGroups(t.Context(), &efs.DescribeMountTargetSecurityGroupsInput{MountTargetId: aws.String("fsmt-0123456789abcdef0")})
 	_, _ = fsx.NewFromConfig(cfg).DescribeStorageVirtualMachines(t.Context(), &fsx.DescribeStorageVirtualMachinesInput{StorageVirtualMachineIds: []string{"svm-0123456789abcdef0"}})
 	_, _ = cloudwatchlogs.NewFromConfig(cfg).CancelExportTask(t.Context(), &cloudwatchlogs.CancelExportTaskInput{TaskId: aws.String("none")})
+	_, _ = cloudwatch.NewFromConfig(cfg).PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("CWAgent"), MetricData: []cwtypes.MetricDatum{{
+		MetricName: aws.String("mem_used_percent"), Value: aws.Float64(1), Unit: cwtypes.StandardUnitPercent,
+		Dimensions: []cwtypes.Dimension{{Name: aws.String("InstanceId"), Value: aws.String("i-0123456789abcdef0")}},
+	}}})
 	_, _ = ssm.NewFromConfig(cfg).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/none"), WithDecryption: aws.Bool(true)})
 	_, _ = elasticloadbalancingv2.NewFromConfig(cfg).DescribeTags(t.Context(), &elasticloadbalancingv2.DescribeTagsInput{
 		ResourceArns: []string{"arn:aws:elasticloadbalancing:us-east-1:111122223333:loadbalancer/net/none/0123456789abcdef"},

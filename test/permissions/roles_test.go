@@ -136,6 +136,9 @@ func launches() []use {
 	return out
 }
 
+// ofAgent is who measures what the CloudWatch agent would.
+var ofAgent = map[string]string{"head": "internal/node/vitals.go PutMetricData", "compute": agent, "login": agent}
+
 func ofAllNodes() []use {
 	const group = "arn:aws:logs:" + goldenPlace + "log-group:/aws/parallelcluster/demo-202412151030"
 	var out []use
@@ -144,7 +147,7 @@ func ofAllNodes() []use {
 			use{role, "logs:CreateLogStream", group + ":log-stream:ip-10-0-0-1.i-1.slurmd", nil, "internal/node/logs/logs.go CreateLogStream"},
 			use{role, "logs:PutLogEvents", group + ":log-stream:ip-10-0-0-1.i-1.slurmd", nil, "internal/node/logs/logs.go PutLogEvents"},
 			use{role, "logs:DescribeLogStreams", group, nil, agent},
-			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"CWAgent"}}, agent},
+			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"CWAgent"}}, ofAgent[role]},
 			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"ParallelCluster"}}, "scripts of the user, beside the cluster's own metrics"},
 		)
 		for _, action := range []string{"ClientMount", "ClientRootAccess", "ClientWrite"} {

@@ -38,7 +38,7 @@ var purposes = map[string]string{
 	"AWS::CloudFormation::Stack":                     "nested stacks, so that the largest files fit CloudFormation's limits",
 	"AWS::CloudFormation::WaitCondition":             "the stack is complete when the head node says that it is ready",
 	"AWS::CloudFormation::WaitConditionHandle":       "where the head node says so",
-	"AWS::CloudWatch::Alarm":                         "health, processor, memory and disk of the head node",
+	"AWS::CloudWatch::Alarm":                         "health, processor, memory and disk of the head node, and the heartbeat of its fleet daemon",
 	"AWS::CloudWatch::CompositeAlarm":                "one alarm for all of them",
 	"AWS::CloudWatch::Dashboard":                     "metrics and logs of the cluster on one screen",
 	"AWS::CodeBuild::Project":                        "AWS Batch: builds the image of the jobs",
