@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,6 +86,7 @@ func TestSmallCluster(t *testing.T) {
 	r := startRegion(t, "--record", recorded)
 	file, key := prepareSmall(t, r)
 	file = bounded(t, file, r.makeBoundary(t, "small-scripts"))
+	admin := r
 	r = r.user(t, "ann", "small-scripts", "readonly", "clusters", "clusters-iam", "login-nodes")
 
 	t.Run("mistakes in files and names are told with their place", func(t *testing.T) { badInput(t, r, file) })
@@ -108,6 +110,7 @@ func TestSmallCluster(t *testing.T) {
 		{"a broken GPU drains the node before the job", brokenGPU},
 		{"people work on a login node, behind its load balancer", loginNode},
 		{"a job runs on a cold node, which goes away when idle", coldJob},
+		{"alarms of the head node have data", func(t *testing.T, c *cluster) { quietAlarms(t, admin, c.name) }},
 		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
 		{"a machine killed under a job: requeued, node replaced", killedMachine},
 		{"the daemon of the region is killed and comes back", killedDaemon},
@@ -268,6 +271,17 @@ func staticNode(t *testing.T, c *cluster) {
 	if got := c.head(t, "srun -p work -w work-st-small-1 cat /data/note"); got != "from the head" {
 		t.Errorf("the compute node reads %q from the shared volume", got)
 	}
+}
+
+// quietAlarms looks at the alarms on what the head node itself measures. By now the
+// cluster is older than the minute that they look at.
+func quietAlarms(t *testing.T, r *region, cluster string) {
+	var states []string
+	eventually(t, 90*time.Second, "memory, disk and the daemon's heartbeat are measured and well", func() bool {
+		r.query(t, &states, "aws", "cloudwatch", "describe-alarms", "--output", "json", "--query", "MetricAlarms[].StateValue", "--alarm-names",
+			cluster+"-HeadNode-Mem", cluster+"-HeadNode-Disk", cluster+"-HeadNode-ClustermgtdHeartbeat")
+		return slices.Equal(states, []string{"OK", "OK", "OK"})
+	})
 }
 
 // login is a command line of ssh to the cluster's login nodes.
