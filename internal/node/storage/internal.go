@@ -84,12 +84,13 @@ func (m *Mounter) Keep(ctx context.Context, dir string, mount func() error) erro
 	if m.kept(dir) {
 		return mount()
 	}
-	// Through another mount of the root directory what is hidden is still to be seen.
+	// Through another mount of the root directory what is hidden is still to be seen, if
+	// new mounts don't show up there.
 	below := m.path("/run/parallelcluster/below" + dir)
 	if err := os.MkdirAll(below, 0o700); err != nil {
 		return err
 	}
-	if _, err := m.run(ctx, "mount", "--bind", "/", below); err != nil {
+	if _, err := m.run(ctx, "mount", "--bind", "--make-private", "/", below); err != nil {
 		return err
 	}
 	err := mount()

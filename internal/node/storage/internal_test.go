@@ -37,11 +37,11 @@ func TestInternalDirectoriesAreMadeOnce(t *testing.T) {
 	want := `mountpoint -q /opt/parallelcluster/init_shared
 mount -t efs -o noresvport fs-1:/ /opt/parallelcluster/init_shared
 umount /opt/parallelcluster/init_shared
-mount --bind / /run/parallelcluster/below/opt/slurm
+mount --bind --make-private / /run/parallelcluster/below/opt/slurm
 mountpoint -q /opt/slurm
 mount -t efs -o noresvport fs-1:/opt/slurm /opt/slurm
 umount /run/parallelcluster/below/opt/slurm
-mount --bind / /run/parallelcluster/below/home
+mount --bind --make-private / /run/parallelcluster/below/home
 mountpoint -q /home
 mount -t efs -o noresvport fs-1:/home /home
 umount /run/parallelcluster/below/home
@@ -101,7 +101,7 @@ func TestKeepTriesAgainWhatFailed(t *testing.T) {
 		t.Errorf("the last thing done is %s", last)
 	}
 	n.ran = nil
-	if err := m.Keep(t.Context(), "/home", func() error { return nil }); err != nil || n.ran[0] != "mount --bind / /run/parallelcluster/below/home" {
+	if err := m.Keep(t.Context(), "/home", func() error { return nil }); err != nil || n.ran[0] != "mount --bind --make-private / /run/parallelcluster/below/home" {
 		t.Errorf("%v, ran %v", err, n.ran)
 	}
 }
