@@ -160,7 +160,7 @@ func badInput(t *testing.T, r *region, file string) {
 		replace, by string
 		want        []string
 	}{
-		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "line 34, column 5"}},
+		"unknown key": {replace: "ScaledownIdletime", by: "ScaledownIdleTime", want: []string{"ScaledownIdleTime", "ScaledownIdletime", "line 38, column 5"}},
 		"broken YAML": {replace: "    - Name: work", by: "   - Name: [work", want: []string{"YAML"}},
 		"type":        {replace: "InstanceType: c5.large", by: "InstanceType: c5.lrage", want: []string{"c5.lrage", "c5.large"}},
 		"subnet":      {replace: "SubnetId: subnet-0aaaaaaaaaaaaaaaa", by: "SubnetId: subnet-0bbbbbbbbbbbbbbbb", want: []string{"subnet-0bbbbbbbbbbbbbbbb"}},
