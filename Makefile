@@ -9,7 +9,7 @@ ARCHES   ?= amd64 arm64
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test bench journeys torture peer conformance cfnlint iam validator-cases lint setup clean always
+.PHONY: build demo test bench journeys torture from-source peer conformance cfnlint iam validator-cases lint setup clean always
 
 build: $(ARCHES:%=node-%)
 	go build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/pcluster ./cmd/pcluster
@@ -72,6 +72,12 @@ journeys:
 # dozen kinds of faults, a hundred jobs. It takes some ten minutes.
 torture: build
 	go test -count=1 -timeout 25m -run 'TestTorture$$' -v ./test/e2e -torture
+
+# An image of Debian 12 with munge, PMIx and Slurm from Debian's sources, and a cluster of
+# it. It takes twenty minutes and more.
+from-source: setup
+	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
+	go test -count=1 -timeout 60m -run 'TestSlurmFromSource$$' -v ./test/e2e -from-source
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
