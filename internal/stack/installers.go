@@ -16,12 +16,13 @@ import (
 // Newer versions come with their checksums, or not at all.
 //
 // Where the facts are from:
-//   - Slurm, PMIx, DCV: ParallelCluster's cookbook of 3.16, whose checksums are of the
-//     files in AWS's public buckets. (Slurm's is of the archive that GitHub makes of the tag.)
+//   - Slurm, PMIx, DCV: ParallelCluster's cookbook (Slurm's as of 3.16.0), whose checksums
+//     are of the files in AWS's public buckets. Slurm's is of the archive that GitHub makes
+//     of the tag; DCV's are in its document.
 //   - EFS: the cookbook of 3.12. Later ones need a newer Rust than operating systems have.
 //   - munge: the release on GitHub. The cookbook, Spack's and Yocto's recipes have its checksum.
-//   - EFA: AWS documentation, Get started with EFA and MPI. Its checksum is in seven
-//     public recipes that build images with it.
+//   - EFA: the address is AWS documentation's (Get started with EFA and MPI); version and
+//     checksum stand in seven public recipes that fetch it.
 //   - NVIDIA's fingerprints: NVIDIA CUDA Installation Guide for Linux.
 //
 // The key of FSx's repositories has no published fingerprint: it is trusted as it comes
