@@ -296,7 +296,6 @@ func accounting(b *conf, host string, port int, f Facts) {
 	b.set("AccountingStorageType", "accounting_storage/slurmdbd")
 	b.set("AccountingStorageHost", host)
 	b.set("AccountingStoragePort", port)
-	b.set("AccountingStorageUser", "slurm")
 	b.set("JobAcctGatherType", pick(f.Image.Cgroup, "jobacct_gather/cgroup", "jobacct_gather/linux"))
 }
 
