@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -423,19 +424,32 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	if err != nil || !p.HandsOff || p.StaticTimeout != 15*time.Minute || p.MissingTimeout != 3*time.Minute || !p.NoConsoles {
 		t.Errorf("got %+v, %v", p, err)
 	}
+	err = applySettings(&p, "cut_off_timeout = 3600\ncapacity_block_lead = 86400")
+	if err != nil || p.CutOffTimeout != time.Hour || p.BlockLead != 24*time.Hour {
+		t.Errorf("got %+v, %v", p, err)
+	}
 	p = fleet.DefaultPolicy()
 	if err := applySettings(&p, settingsTemplate); err != nil || !cmp.Equal(p, fleet.DefaultPolicy()) {
 		t.Errorf("the file that is installed changes the defaults: %+v, %v", p, err)
 	}
 }
 
-// Every key that ParallelCluster's daemons read has its line in the documentation.
+// Every key that ParallelCluster's daemons read, and every one of ours, has its line in the
+// documentation.
 func TestEveryKeyOfTheFleetsSettingsIsExplained(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/fleet.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{
+	source, err := os.ReadFile("settings.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ours []string
+	for _, m := range regexp.MustCompile(`case "([a-z_0-9]+)":`).FindAllStringSubmatch(string(source), -1) {
+		ours = append(ours, m[1])
+	}
+	for _, key := range append(ours,
 		"assign_node_max_batch_size", "boto3_retry", "cluster_name", "clustermgtd_timeout", "compute_console_logging_enabled",
 		"compute_console_logging_max_sample_size", "compute_console_wait_time", "create_fleet_overrides", "disable_all_cluster_management",
 		"disable_all_health_checks", "disable_capacity_blocks_management", "disable_computemgtd_actions", "disable_ec2_health_check",
@@ -445,7 +459,7 @@ func TestEveryKeyOfTheFleetsSettingsIsExplained(t *testing.T) {
 		"node_replacement_timeout", "orphaned_instance_timeout", "protected_failure_count", "proxy", "region", "run_instances_overrides",
 		"slurm_nodename_file", "terminate_down_nodes", "terminate_drain_nodes", "terminate_max_batch_size", "update_node_address",
 		"use_private_hostname", "worker_pool_max_backlog", "worker_pool_size",
-	} {
+	) {
 		if !strings.Contains(string(doc), "`"+key+"`") {
 			t.Errorf("docs/fleet.md says nothing of %s", key)
 		}
