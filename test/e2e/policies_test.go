@@ -141,14 +141,17 @@ func checkRecord(t *testing.T, file, ownBucket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// How far nodes of the cluster that fails come before it is deleted differs; they ask
+	// for nothing that those of the other don't.
+	key := func(n record.Need) string { return strings.ReplaceAll(n.Key(), "failing", "small") }
 	keys := map[string]bool{}
 	for _, n := range known {
-		keys[n.Key()] = true
+		keys[key(n)] = true
 	}
 	callers := map[string]int{}
 	for _, n := range now {
 		callers[n.Caller]++
-		if !keys[n.Key()] {
+		if !keys[key(n)] {
 			t.Errorf("%s calls %s, which asks for %s on %s: the record in test/permissions does not know (go test ./test/e2e -run TestSmallCluster -record)",
 				n.Caller, n.Operation, n.Request.Action, n.Request.Resource)
 		}
