@@ -12,10 +12,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
+
+	"pcluster/internal/sandbox/wire/model"
 )
 
 // An Authenticator knows access keys. Package iam is one.
@@ -137,7 +140,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, call *Call) {
 	call.Service = serviceOf(r, sig)
 	h := e.handler(call.Service)
 	if h == nil {
-		err := Errorf("UnknownService", "The sandbox has no service %q", call.Service)
+		err := Errorf("UnknownService", "The sandbox has no service %q, which was asked for %s", call.Service, operationOf(r))
 		Note(r.Context(), "", err)
 		failUnknown(w, r, call.RequestID, err.(*Error))
 		return
@@ -408,30 +411,43 @@ func failS3(w http.ResponseWriter, r *http.Request, id string, err *Error) {
 	writeBody(w, r, err.Status, "application/xml", x.b)
 }
 
+// operationOf names what a request to a service that does not exist asks for, as far as it
+// says so.
+func operationOf(r *http.Request) string {
+	if _, name, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
+		return name
+	}
+	if _, name, ok := strings.Cut(r.URL.Path, "/operation/"); ok {
+		return name
+	}
+	if isForm(r) {
+		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // what is missing of it names nothing
+		if form, _ := url.ParseQuery(string(body)); form.Get("Action") != "" {
+			return form.Get("Action")
+		}
+	}
+	return r.Method + " " + r.URL.Path
+}
+
+func isForm(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
+}
+
 // failUnknown answers for a service that does not exist, in the form that the
 // client most likely understands.
 func failUnknown(w http.ResponseWriter, r *http.Request, id string, err *Error) {
-	w.Header().Set("X-Amzn-Requestid", id)
-	if r.Header.Get("X-Amz-Target") != "" || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-		j := jsonEncoder{}
-		j.b = append(j.b, `{"__type":`...)
-		j.b = append(appendJSONString(j.b, err.Code), `,"message":`...)
-		j.b = append(appendJSONString(j.b, err.Message), '}')
-		w.Header().Set("X-Amzn-Errortype", err.Code)
-		writeBody(w, r, http.StatusBadRequest, "application/json", j.b)
-		return
+	err.Status = http.StatusBadRequest
+	x := &exchange{api: &api{Model: &model.Model{}}, r: r, id: id}
+	var p protocol = restProtocol{}
+	switch {
+	case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
+		p = cborProtocol{}
+	case r.Header.Get("X-Amz-Target") != "":
+		p = jsonProtocol{}
+	case isForm(r):
+		p = queryProtocol{}
 	}
-	x := xmlEncoder{}
-	x.b = append(x.b, xmlHeader...)
-	x.open("ErrorResponse")
-	x.open("Error")
-	x.textElement("Type", "Sender")
-	x.textElement("Code", err.Code)
-	x.textElement("Message", err.Message)
-	x.close("Error")
-	x.textElement("RequestId", id)
-	x.close("ErrorResponse")
-	writeBody(w, r, http.StatusBadRequest, "text/xml", x.b)
+	p.fail(x, err).send(w, x)
 }
 
 func writeBody(w http.ResponseWriter, r *http.Request, status int, kind string, body []byte) {
