@@ -86,7 +86,7 @@ func (r *Region) openServices(on ground) (err error) {
 	do(func() (err error) {
 		r.ec2, err = ec2.New(db, id, ec2.Config{
 			Dir: r.home.path("ec2"), Machines: on.machines, Network: r.reachable(on.network), Profiles: r.iam, Log: r.log,
-			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil }, ReservationGroup: r.groups.Reservations,
+			BaseLayers: func(context.Context) ([]string, error) { return r.layers, nil }, ReservationGroup: r.groups.Reservations, KeyARN: r.keys.ARN,
 		})
 		return
 	})

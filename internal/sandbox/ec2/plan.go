@@ -379,7 +379,7 @@ func (p planning) blockDevices(context.Context) error {
 			deleteWith: m.Ebs.DeleteOnTermination == nil || *m.Ebs.DeleteOnTermination,
 			spec: volumeSpec{
 				zone: p.az, size: m.Ebs.VolumeSize, kind: m.Ebs.VolumeType, iops: m.Ebs.Iops, throughput: m.Ebs.Throughput,
-				snapshotID: m.Ebs.SnapshotId, encrypted: m.Ebs.Encrypted,
+				snapshotID: m.Ebs.SnapshotId, encrypted: m.Ebs.Encrypted, key: m.Ebs.KmsKeyId,
 			},
 		}
 		if !deviceName.MatchString(dev.name) {

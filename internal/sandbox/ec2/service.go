@@ -70,6 +70,9 @@ type Config struct {
 	// ReservationGroup returns the IDs of the capacity reservations in a resource group;
 	// nil: there are no such groups.
 	ReservationGroup func(arn string) ([]string, error)
+	// KeyARN returns the ARN of a key of KMS that is given by any of its names; nil: the
+	// names are ARNs.
+	KeyARN func(name string) string
 
 	Log   *slog.Logger     // nil: slog.Default()
 	Now   func() time.Time // nil: time.Now
@@ -136,6 +139,9 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	cfg.Grace = cmp.Or(cfg.Grace, 2*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.KeyARN == nil {
+		cfg.KeyARN = func(name string) string { return name }
 	}
 	s := &Service{id: id, cfg: cfg, log: cfg.Log, now: cfg.Now}
 	err := errors.Join(

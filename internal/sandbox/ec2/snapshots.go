@@ -87,6 +87,7 @@ func (s *Service) CreateSnapshot(ctx context.Context, in *sdk.CreateSnapshotInpu
 		VolumeId:    v.Desc.VolumeId,
 		VolumeSize:  v.Desc.Size,
 		Encrypted:   v.Desc.Encrypted,
+		KmsKeyId:    v.Desc.KmsKeyId,
 		StorageTier: types.StorageTierStandard,
 		Tags:        tags,
 	}

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ type volumeSpec struct {
 	iops, throughput *int32
 	snapshotID       *string
 	encrypted        *bool
+	key              *string // for encryption, by any of its names
 	tags             []types.Tag
 }
 
@@ -108,11 +110,19 @@ func (s *Service) describeVolume(spec volumeSpec) (*volume, error) {
 			return nil, invalidValue("Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", size, *spec.snapshotID, *snap.VolumeSize)
 		}
 		encrypted = encrypted || aws.ToBool(snap.Encrypted)
+		spec.key = cmp.Or(spec.key, snap.KmsKeyId)
 	} else {
 		spec.snapshotID = aws.String("")
 	}
 	if size == 0 {
 		return nil, missing("size/snapshot")
+	}
+	var key *string
+	switch {
+	case encrypted:
+		key = aws.String(s.cfg.KeyARN(cmp.Or(aws.ToString(spec.key), "alias/aws/ebs")))
+	case aws.ToString(spec.key) != "":
+		return nil, wire.Errorf("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
 	}
 	limits, ok := volumeLimits[spec.kind]
 	switch {
@@ -159,6 +169,7 @@ func (s *Service) describeVolume(spec volumeSpec) (*volume, error) {
 		AvailabilityZoneId: aws.String(s.zoneID(spec.zone)),
 		CreateTime:         aws.Time(s.now().UTC()),
 		Encrypted:          aws.Bool(encrypted),
+		KmsKeyId:           key,
 		MultiAttachEnabled: aws.Bool(false),
 		Size:               aws.Int32(size),
 		SnapshotId:         spec.snapshotID,
@@ -191,7 +202,7 @@ func (s *Service) CreateVolume(ctx context.Context, in *sdk.CreateVolumeInput) (
 	defer s.mu.Unlock()
 	v, err := s.describeVolume(volumeSpec{
 		zone: zone, size: in.Size, kind: kind, iops: in.Iops, throughput: in.Throughput,
-		snapshotID: in.SnapshotId, encrypted: in.Encrypted, tags: tags,
+		snapshotID: in.SnapshotId, encrypted: in.Encrypted, key: in.KmsKeyId, tags: tags,
 	})
 	if err != nil {
 		return nil, err
@@ -206,7 +217,7 @@ func (s *Service) CreateVolume(ctx context.Context, in *sdk.CreateVolumeInput) (
 	d := v.Desc
 	return &sdk.CreateVolumeOutput{
 		VolumeId: d.VolumeId, AvailabilityZone: d.AvailabilityZone, AvailabilityZoneId: d.AvailabilityZoneId, CreateTime: d.CreateTime,
-		Encrypted: d.Encrypted, Iops: d.Iops, MultiAttachEnabled: d.MultiAttachEnabled, Size: d.Size,
+		Encrypted: d.Encrypted, KmsKeyId: d.KmsKeyId, Iops: d.Iops, MultiAttachEnabled: d.MultiAttachEnabled, Size: d.Size,
 		SnapshotId: d.SnapshotId, State: types.VolumeStateCreating, Tags: d.Tags, Throughput: d.Throughput, VolumeType: d.VolumeType,
 	}, nil
 }

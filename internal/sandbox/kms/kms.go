@@ -129,7 +129,7 @@ func (s *Service) metadata(k key) *types.KeyMetadata {
 	m := &types.KeyMetadata{
 		KeyId: &k.ID, Arn: aws.String(s.arn("key/" + k.ID)), AWSAccountId: aws.String(s.id.Account()), CreationDate: &k.Created, Description: &k.Description,
 		Enabled: k.Deletion.IsZero() && !k.Disabled, KeyState: types.KeyStateEnabled, KeyManager: types.KeyManagerTypeCustomer, KeyUsage: types.KeyUsageTypeEncryptDecrypt,
-		KeySpec: types.KeySpecSymmetricDefault, Origin: types.OriginTypeAwsKms, MultiRegion: aws.Bool(false),
+		KeySpec: types.KeySpecSymmetricDefault, CustomerMasterKeySpec: types.CustomerMasterKeySpecSymmetricDefault, Origin: types.OriginTypeAwsKms, MultiRegion: aws.Bool(false),
 		EncryptionAlgorithms: []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
 	}
 	if k.OfAWS {

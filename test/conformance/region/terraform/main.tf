@@ -237,3 +237,40 @@ resource "aws_cloudformation_stack" "parameter" {
 resource "aws_sns_topic" "events" {
   name = "terraform-events"
 }
+
+resource "aws_kms_key" "disks" {
+  description             = "disks of the site"
+  deletion_window_in_days = 7
+  enable_key_rotation     = true
+  tags                    = { Stage = "test" }
+}
+
+resource "aws_kms_alias" "disks" {
+  name          = "alias/terraform-disks"
+  target_key_id = aws_kms_key.disks.key_id
+}
+
+resource "aws_ecr_repository" "jobs" {
+  name         = "terraform/jobs"
+  force_delete = true
+}
+
+resource "aws_placement_group" "near" {
+  name     = "terraform-near"
+  strategy = "cluster"
+}
+
+resource "aws_ec2_capacity_reservation" "room" {
+  instance_type     = "c5.large"
+  instance_platform = "Linux/UNIX"
+  availability_zone = "us-east-1a"
+  instance_count    = 1
+}
+
+resource "aws_ebs_volume" "scratch" {
+  availability_zone = "us-east-1a"
+  size              = 10
+  type              = "gp3"
+  encrypted         = true
+  kms_key_id        = aws_kms_key.disks.arn
+}
