@@ -158,7 +158,7 @@ func newRegion(home Home, settings Settings, log *slog.Logger) *Region {
 
 // openIdentity reads who the region is, and its certificate authority.
 func (r *Region) openIdentity() (err error) {
-	if r.identities, err = store.NewTable[identityRow](r.db, "region.identity"); err != nil {
+	if err := store.OpenTable(r.db, "region.identity", &r.identities); err != nil {
 		return err
 	}
 	r.identity = region.NewIdentity(r.settings.Region, r.settings.Account)

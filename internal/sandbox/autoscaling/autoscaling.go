@@ -82,9 +82,7 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		cfg.Now = time.Now
 	}
 	s := &Service{id: id, cfg: cfg, now: cfg.Now, kick: make(chan struct{}, 1)}
-	var err error
-	s.groups, err = store.NewTable[group](db, "autoscaling.groups")
-	return s, err
+	return s, store.OpenTable(db, "autoscaling.groups", &s.groups)
 }
 
 // Register attaches the operations to the API.

@@ -113,12 +113,13 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	}
 	s := &Service{id: id, cfg: cfg, wake: make(chan struct{}, 1)}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	var errs [4]error
-	s.environments, errs[0] = store.NewTable[environment](db, "batch.environments")
-	s.queues, errs[1] = store.NewTable[types.JobQueueDetail](db, "batch.queues")
-	s.definitions, errs[2] = store.NewTable[types.JobDefinition](db, "batch.definitions")
-	s.jobs, errs[3] = store.NewTable[job](db, "batch.jobs")
-	return s, errors.Join(append(errs[:], os.MkdirAll(cfg.Dir, 0o700))...)
+	return s, errors.Join(
+		store.OpenTable(db, "batch.environments", &s.environments),
+		store.OpenTable(db, "batch.queues", &s.queues),
+		store.OpenTable(db, "batch.definitions", &s.definitions),
+		store.OpenTable(db, "batch.jobs", &s.jobs),
+		os.MkdirAll(cfg.Dir, 0o700),
+	)
 }
 
 // Start goes on with jobs, the earlier daemon's first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -94,20 +95,15 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	for _, t := range s.ownTypes() {
 		s.types[t.Name] = t
 	}
-	var err error
-	open := func(name string, into func(name string) error) {
-		if err == nil {
-			err = into("cloudformation." + name)
-		}
-	}
-	open("stacks", func(n string) (err error) { s.stackTable, err = store.NewTable[stackRow](db, n); return })
-	open("resources", func(n string) (err error) { s.resourceTable, err = store.NewTable[resourceRow](db, n); return })
-	open("events", func(n string) (err error) { s.eventTable, err = store.NewTable[eventRow](db, n); return })
-	open("templates", func(n string) (err error) { s.templateTable, err = store.NewTable[string](db, n); return })
-	open("changesets", func(n string) (err error) { s.changeTable, err = store.NewTable[changeSetRow](db, n); return })
-	open("handles", func(n string) (err error) { s.handleTable, err = store.NewTable[handleRow](db, n); return })
-	open("answers", func(n string) (err error) { s.answerTable, err = store.NewTable[answerRow](db, n); return })
-	if err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "cloudformation.stacks", &s.stackTable),
+		store.OpenTable(db, "cloudformation.resources", &s.resourceTable),
+		store.OpenTable(db, "cloudformation.events", &s.eventTable),
+		store.OpenTable(db, "cloudformation.templates", &s.templateTable),
+		store.OpenTable(db, "cloudformation.changesets", &s.changeTable),
+		store.OpenTable(db, "cloudformation.handles", &s.handleTable),
+		store.OpenTable(db, "cloudformation.answers", &s.answerTable),
+	); err != nil {
 		return nil, err
 	}
 	return s, s.load()

@@ -49,11 +49,11 @@ type dashboard struct {
 // New opens the region's alarms and dashboards.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
 	s := &Service{id: id, now: time.Now, metrics: metrics{series: map[string]*series{}}}
-	var errs [3]error
-	s.alarms, errs[0] = store.NewTable[alarm](db, "cloudwatch.alarms")
-	s.dashboards, errs[1] = store.NewTable[dashboard](db, "cloudwatch.dashboards")
-	s.tags, errs[2] = store.NewTable[map[string]string](db, "cloudwatch.tags")
-	return s, errors.Join(errs[:]...)
+	return s, errors.Join(
+		store.OpenTable(db, "cloudwatch.alarms", &s.alarms),
+		store.OpenTable(db, "cloudwatch.dashboards", &s.dashboards),
+		store.OpenTable(db, "cloudwatch.tags", &s.tags),
+	)
 }
 
 // Register attaches the operations to the API.

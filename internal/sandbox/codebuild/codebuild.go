@@ -97,12 +97,10 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	}
 	s := &Service{id: id, cfg: cfg}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	var err error
-	if s.projects, err = store.NewTable[types.Project](db, "codebuild.projects"); err != nil {
-		return nil, err
-	}
-	s.builds, err = store.NewTable[build](db, "codebuild.builds")
-	return s, err
+	return s, errors.Join(
+		store.OpenTable(db, "codebuild.projects", &s.projects),
+		store.OpenTable(db, "codebuild.builds", &s.builds),
+	)
 }
 
 // Start begins the builds again that an earlier daemon did not finish.

@@ -14,6 +14,7 @@
 package dynamodb
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -50,11 +51,10 @@ type tableRow struct {
 // New opens the service's tables in db.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
 	s := &Service{id: id, now: time.Now, tables: map[string]*table{}}
-	var err error
-	if s.rows, err = store.NewTable[tableRow](db, "dynamodb.tables"); err != nil {
-		return nil, err
-	}
-	if s.items, err = store.NewTable[item](db, "dynamodb.items"); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "dynamodb.tables", &s.rows),
+		store.OpenTable(db, "dynamodb.items", &s.items),
+	); err != nil {
 		return nil, err
 	}
 	for _, name := range s.rows.Keys() {

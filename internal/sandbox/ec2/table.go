@@ -37,12 +37,8 @@ type snapshot[T any] struct {
 }
 
 func open[T any](db *store.DB, name string, t **table[T]) error {
-	rows, err := store.NewTable[*T](db, name)
-	if err != nil {
-		return err
-	}
-	*t = &table[T]{rows: rows}
-	return nil
+	*t = &table[T]{}
+	return store.OpenTable(db, name, &(*t).rows)
 }
 
 // get returns the row under id, nil without one.

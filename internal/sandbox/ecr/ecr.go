@@ -68,12 +68,11 @@ func (v *image) key() string { return v.Repository + "@" + v.Digest }
 
 // New opens the region's repositories; dir is for the files of their images.
 func New(db *store.DB, id *region.Identity, dir string) (*Service, error) {
-	repositories, err := store.NewTable[repository](db, "ecr.repositories")
-	if err != nil {
-		return nil, err
-	}
-	images, err := store.NewTable[image](db, "ecr.images")
-	return &Service{id: id, dir: dir, now: time.Now, repositories: repositories, images: images}, err
+	s := &Service{id: id, dir: dir, now: time.Now}
+	return s, errors.Join(
+		store.OpenTable(db, "ecr.repositories", &s.repositories),
+		store.OpenTable(db, "ecr.images", &s.images),
+	)
 }
 
 // Register attaches the operations to the API.

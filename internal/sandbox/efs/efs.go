@@ -71,14 +71,11 @@ const trash = ".deleted"
 // New opens the service's tables in db. File systems are directories in dir.
 func New(db *store.DB, id *region.Identity, dir string, net Network) (*Service, error) {
 	s := &Service{id: id, dir: dir, net: net, now: time.Now}
-	var err error
-	if s.fileSystems, err = store.NewTable[fileSystem](db, "efs.filesystems"); err != nil {
-		return nil, err
-	}
-	if s.mountTargets, err = store.NewTable[mountTarget](db, "efs.mounttargets"); err != nil {
-		return nil, err
-	}
-	if s.accessPoints, err = store.NewTable[types.AccessPointDescription](db, "efs.accesspoints"); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "efs.filesystems", &s.fileSystems),
+		store.OpenTable(db, "efs.mounttargets", &s.mountTargets),
+		store.OpenTable(db, "efs.accesspoints", &s.accessPoints),
+	); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o711); err != nil {

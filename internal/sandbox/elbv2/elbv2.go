@@ -123,15 +123,11 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 		cfg.Log = slog.Default()
 	}
 	s := &Service{id: id, cfg: cfg, now: time.Now, open: map[string][]net.Listener{}, turn: map[string]int{}, well: map[string]time.Time{}}
-	var err error
-	if s.balancers, err = store.NewTable[balancer](db, "elbv2.balancers"); err != nil {
-		return nil, err
-	}
-	if s.groups, err = store.NewTable[targetGroup](db, "elbv2.targetgroups"); err != nil {
-		return nil, err
-	}
-	s.listeners, err = store.NewTable[listener](db, "elbv2.listeners")
-	return s, err
+	return s, errors.Join(
+		store.OpenTable(db, "elbv2.balancers", &s.balancers),
+		store.OpenTable(db, "elbv2.targetgroups", &s.groups),
+		store.OpenTable(db, "elbv2.listeners", &s.listeners),
+	)
 }
 
 // Start carries connections again after a start of the daemon.

@@ -108,24 +108,15 @@ func New(db *store.DB, id *region.Identity, dir string, net Network, objects Obj
 	return s, nil
 }
 
-func (s *Service) openTables(db *store.DB) (err error) {
-	if s.fileSystems, err = store.NewTable[fileSystem](db, "fsx.filesystems"); err != nil {
-		return err
-	}
-	if s.associations, err = store.NewTable[association](db, "fsx.associations"); err != nil {
-		return err
-	}
-	if s.tasks, err = store.NewTable[task](db, "fsx.tasks"); err != nil {
-		return err
-	}
-	if s.volumes, err = store.NewTable[types.Volume](db, "fsx.volumes"); err != nil {
-		return err
-	}
-	if s.svms, err = store.NewTable[types.StorageVirtualMachine](db, "fsx.svms"); err != nil {
-		return err
-	}
-	s.synced, err = store.NewTable[syncedFile](db, "fsx.synced")
-	return err
+func (s *Service) openTables(db *store.DB) error {
+	return errors.Join(
+		store.OpenTable(db, "fsx.filesystems", &s.fileSystems),
+		store.OpenTable(db, "fsx.associations", &s.associations),
+		store.OpenTable(db, "fsx.tasks", &s.tasks),
+		store.OpenTable(db, "fsx.volumes", &s.volumes),
+		store.OpenTable(db, "fsx.svms", &s.svms),
+		store.OpenTable(db, "fsx.synced", &s.synced),
+	)
 }
 
 // Start lets data flow between file systems and their repositories, until ctx

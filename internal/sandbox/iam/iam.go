@@ -50,14 +50,14 @@ type Service struct {
 // access key [Service.RootCredentials] returns.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
 	s := &Service{id: id, now: time.Now, current: map[string]string{}}
-	var errs [6]error
-	s.roles, errs[0] = store.NewTable[role](db, "iam.roles")
-	s.users, errs[1] = store.NewTable[user](db, "iam.users")
-	s.profiles, errs[2] = store.NewTable[profile](db, "iam.profiles")
-	s.policies, errs[3] = store.NewTable[policy](db, "iam.policies")
-	s.keys, errs[4] = store.NewTable[accessKey](db, "iam.keys")
-	s.sessions, errs[5] = store.NewTable[sessionKey](db, "iam.sessions")
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "iam.roles", &s.roles),
+		store.OpenTable(db, "iam.users", &s.users),
+		store.OpenTable(db, "iam.profiles", &s.profiles),
+		store.OpenTable(db, "iam.policies", &s.policies),
+		store.OpenTable(db, "iam.keys", &s.keys),
+		store.OpenTable(db, "iam.sessions", &s.sessions),
+	); err != nil {
 		return nil, err
 	}
 	if err := s.restoreSessions(); err != nil {

@@ -126,14 +126,14 @@ func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
 	}
 	s := &Service{id: id, cfg: cfg}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	var errs [6]error
-	s.components, errs[0] = store.NewTable[types.Component](db, "imagebuilder.components")
-	s.recipes, errs[1] = store.NewTable[types.ImageRecipe](db, "imagebuilder.recipes")
-	s.infrastructures, errs[2] = store.NewTable[types.InfrastructureConfiguration](db, "imagebuilder.infrastructures")
-	s.distributions, errs[3] = store.NewTable[types.DistributionConfiguration](db, "imagebuilder.distributions")
-	s.images, errs[4] = store.NewTable[image](db, "imagebuilder.images")
-	s.tokens, errs[5] = store.NewTable[string](db, "imagebuilder.tokens")
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "imagebuilder.components", &s.components),
+		store.OpenTable(db, "imagebuilder.recipes", &s.recipes),
+		store.OpenTable(db, "imagebuilder.infrastructures", &s.infrastructures),
+		store.OpenTable(db, "imagebuilder.distributions", &s.distributions),
+		store.OpenTable(db, "imagebuilder.images", &s.images),
+		store.OpenTable(db, "imagebuilder.tokens", &s.tokens),
+	); err != nil {
 		return nil, err
 	}
 	return s, os.MkdirAll(cfg.Dir, 0o700)

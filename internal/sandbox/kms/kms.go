@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,12 +53,11 @@ type alias struct{ Name, Key string }
 
 // New opens the region's keys.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
-	keys, err := store.NewTable[key](db, "kms.keys")
-	if err != nil {
-		return nil, err
-	}
-	aliases, err := store.NewTable[alias](db, "kms.aliases")
-	return &Service{id: id, now: time.Now, keys: keys, aliases: aliases}, err
+	s := &Service{id: id, now: time.Now}
+	return s, errors.Join(
+		store.OpenTable(db, "kms.keys", &s.keys),
+		store.OpenTable(db, "kms.aliases", &s.aliases),
+	)
 }
 
 // Register attaches the operations to the API.

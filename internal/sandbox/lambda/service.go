@@ -120,23 +120,19 @@ type statement struct {
 
 // New opens the region's functions.
 func New(db *store.DB, id *region.Identity, cfg Config) (*Service, error) {
-	functions, err := store.NewTable[function](db, "lambda.functions")
-	if err != nil {
-		return nil, err
-	}
-	events, err := store.NewTable[event](db, "lambda.events")
-	if err != nil {
-		return nil, err
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, err
-	}
 	s := &Service{
-		id: id, cfg: cfg, now: time.Now, functions: functions, events: events, retries: pauses(),
+		id: id, cfg: cfg, now: time.Now, retries: pauses(),
 		idle: map[string][]*environment{}, environments: map[*environment]bool{}, end: make(chan struct{}), starts: make(chan start),
+	}
+	if err := errors.Join(
+		store.OpenTable(db, "lambda.functions", &s.functions),
+		store.OpenTable(db, "lambda.events", &s.events),
+		os.MkdirAll(cfg.Dir, 0o700),
+	); err != nil {
+		return nil, err
 	}
 	s.pruneCode()
 	go s.startProcesses()

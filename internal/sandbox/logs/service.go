@@ -9,6 +9,7 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -88,17 +89,12 @@ func New(db *store.DB, id *region.Identity, dir string, options ...Option) (*Ser
 	for _, o := range options {
 		o(s)
 	}
-	var err error
-	if s.groups, err = store.NewTable[group](db, "logs.groups"); err != nil {
-		return nil, err
-	}
-	if s.streams, err = store.NewTable[stream](db, "logs.streams"); err != nil {
-		return nil, err
-	}
-	if s.filters, err = store.NewTable[filter](db, "logs.filters"); err != nil {
-		return nil, err
-	}
-	if s.exports, err = store.NewTable[exportTask](db, "logs.exports"); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "logs.groups", &s.groups),
+		store.OpenTable(db, "logs.streams", &s.streams),
+		store.OpenTable(db, "logs.filters", &s.filters),
+		store.OpenTable(db, "logs.exports", &s.exports),
+	); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -65,11 +65,8 @@ type Service struct {
 
 // New opens the table of databases. It starts none: see [Service.StartAll].
 func New(db *store.DB, n network, m machines, d dialer) (*Service, error) {
-	hosts, err := store.NewTable[Host](db, "rds.hosts")
-	if err != nil {
-		return nil, err
-	}
-	return &Service{hosts: hosts, network: n, machines: m, dial: d}, nil
+	s := &Service{network: n, machines: m, dial: d}
+	return s, store.OpenTable(db, "rds.hosts", &s.hosts)
 }
 
 // Request describes a database that a cluster file refers to.

@@ -39,8 +39,8 @@ type group struct {
 
 // New opens the region's groups.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
-	groups, err := store.NewTable[group](db, "resourcegroups.groups")
-	return &Service{id: id, groups: groups}, err
+	s := &Service{id: id}
+	return s, store.OpenTable(db, "resourcegroups.groups", &s.groups)
 }
 
 // Register attaches the operations to the API.

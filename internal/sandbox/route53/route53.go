@@ -8,6 +8,7 @@ package route53
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -60,11 +61,10 @@ type zone struct {
 // New opens the service's tables in db.
 func New(db *store.DB, id *region.Identity, vpcs VPCs) (*Service, error) {
 	s := &Service{id: id, vpcs: vpcs, now: time.Now, zones: map[string]*zone{}}
-	var err error
-	if s.rows, err = store.NewTable[zoneRow](db, "route53.zones"); err != nil {
-		return nil, err
-	}
-	if s.records, err = store.NewTable[types.ResourceRecordSet](db, "route53.records"); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "route53.zones", &s.rows),
+		store.OpenTable(db, "route53.records", &s.records),
+	); err != nil {
 		return nil, err
 	}
 	for _, zoneID := range s.rows.Keys() {

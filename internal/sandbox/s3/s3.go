@@ -19,6 +19,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -119,17 +120,12 @@ type tag struct {
 // what interrupted writes left behind.
 func New(db *store.DB, id *region.Identity, dir string) (*Service, error) {
 	s := &Service{id: id, dir: dir, now: time.Now, keys: map[string][]string{}, uploaded: map[string]map[int]part{}}
-	var err error
-	if s.buckets, err = store.NewTable[bucket](db, "s3.buckets"); err != nil {
-		return nil, err
-	}
-	if s.objects, err = store.NewTable[object](db, "s3.objects"); err != nil {
-		return nil, err
-	}
-	if s.uploads, err = store.NewTable[upload](db, "s3.uploads"); err != nil {
-		return nil, err
-	}
-	if s.parts, err = store.NewTable[part](db, "s3.parts"); err != nil {
+	if err := errors.Join(
+		store.OpenTable(db, "s3.buckets", &s.buckets),
+		store.OpenTable(db, "s3.objects", &s.objects),
+		store.OpenTable(db, "s3.uploads", &s.uploads),
+		store.OpenTable(db, "s3.parts", &s.parts),
+	); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -69,11 +69,8 @@ const (
 
 // New opens the region's secrets.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
-	secrets, err := store.NewTable[secret](db, "secretsmanager.secrets")
-	if err != nil {
-		return nil, err
-	}
-	return &Service{id: id, now: time.Now, secrets: secrets}, nil
+	s := &Service{id: id, now: time.Now}
+	return s, store.OpenTable(db, "secretsmanager.secrets", &s.secrets)
 }
 
 // Register attaches the operations to the API.

@@ -7,6 +7,7 @@ package sns
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -59,12 +60,11 @@ type subscription struct {
 
 // New opens the region's topics.
 func New(db *store.DB, id *region.Identity, functions Lambda) (*Service, error) {
-	topics, err := store.NewTable[topic](db, "sns.topics")
-	if err != nil {
-		return nil, err
-	}
-	subscriptions, err := store.NewTable[subscription](db, "sns.subscriptions")
-	return &Service{id: id, lambda: functions, now: time.Now, topics: topics, subscriptions: subscriptions}, err
+	s := &Service{id: id, lambda: functions, now: time.Now}
+	return s, errors.Join(
+		store.OpenTable(db, "sns.topics", &s.topics),
+		store.OpenTable(db, "sns.subscriptions", &s.subscriptions),
+	)
 }
 
 // Register attaches the operations to the API.

@@ -63,11 +63,8 @@ const maxVersions = 100
 
 // New opens the region's parameters.
 func New(db *store.DB, id *region.Identity) (*Service, error) {
-	parameters, err := store.NewTable[parameter](db, "ssm.parameters")
-	if err != nil {
-		return nil, err
-	}
-	return &Service{id: id, now: time.Now, parameters: parameters}, nil
+	s := &Service{id: id, now: time.Now}
+	return s, store.OpenTable(db, "ssm.parameters", &s.parameters)
 }
 
 // Register attaches the operations to the API.

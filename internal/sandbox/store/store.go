@@ -3,7 +3,7 @@
 // comes back with everything it had acknowledged.
 //
 // Services of the sandbox own their tables and nobody else writes them. Start at
-// [Open] and [NewTable].
+// [Open] and [OpenTable].
 package store
 
 import (
@@ -87,12 +87,13 @@ type Table[T any] struct {
 	rows map[string]T
 }
 
-// NewTable opens the table with the given name and reads it into memory. Names
+// OpenTable opens the table with the given name and reads it into memory. Names
 // are "service.things", such as "ec2.instances"; each may be opened once.
-func NewTable[T any](db *DB, name string) (*Table[T], error) {
+func OpenTable[T any](db *DB, name string, into **Table[T]) error {
 	t := &Table[T]{db: db, name: name, rows: map[string]T{}}
+	*into = t
 	if db.bolt == nil {
-		return t, nil
+		return nil
 	}
 	err := db.bolt.Update(func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte(name))
@@ -109,9 +110,9 @@ func NewTable[T any](db *DB, name string) (*Table[T], error) {
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open table %s: %w", name, err)
+		return fmt.Errorf("open table %s: %w", name, err)
 	}
-	return t, nil
+	return nil
 }
 
 // Get returns the value under key and whether there is one.

@@ -14,8 +14,8 @@ func TestTableSurvivesReopening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := NewTable[row](db, "test.rows")
-	if err != nil {
+	var rows *Table[row]
+	if err := OpenTable(db, "test.rows", &rows); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range []string{"b", "a", "gone"} {
@@ -41,8 +41,7 @@ func TestTableSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err = NewTable[row](db, "test.rows")
-	if err != nil {
+	if err := OpenTable(db, "test.rows", &rows); err != nil {
 		t.Fatal(err)
 	}
 	if got := rows.All(); len(got) != 2 || got[0].Name != "a" || got[1].Name != "B" {
@@ -51,8 +50,8 @@ func TestTableSurvivesReopening(t *testing.T) {
 }
 
 func TestUpdateOfFailingFunctionChangesNothing(t *testing.T) {
-	rows, err := NewTable[row](Memory(), "test.rows")
-	if err != nil {
+	var rows *Table[row]
+	if err := OpenTable(Memory(), "test.rows", &rows); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := rows.Update("x", func(*row) error { return nil }); !errors.Is(err, ErrNotFound) {
