@@ -300,7 +300,7 @@ func (a *asker) launchGroup() {
 // tagging are the actions that calls with tags in them need besides.
 var tagging = map[string]string{
 	"batch:CreateComputeEnvironment": "batch:TagResource", "batch:CreateJobQueue": "batch:TagResource", "batch:RegisterJobDefinition": "batch:TagResource", "batch:SubmitJob": "batch:TagResource",
-	"ecr:CreateRepository": "ecr:TagResource",
+	"ecr:CreateRepository": "ecr:TagResource", "kms:CreateKey": "kms:TagResource",
 	"dynamodb:CreateTable": "dynamodb:TagResource", "logs:CreateLogGroup": "logs:TagResource", "lambda:CreateFunction": "lambda:TagResource",
 	"efs:CreateFileSystem": "elasticfilesystem:TagResource", "fsx:CreateFileSystem": "fsx:TagResource", "fsx:CreateDataRepositoryAssociation": "fsx:TagResource",
 	"elbv2:CreateLoadBalancer": "elasticloadbalancing:AddTags", "elbv2:CreateTargetGroup": "elasticloadbalancing:AddTags", "elbv2:CreateListener": "elasticloadbalancing:AddTags",
