@@ -10,11 +10,15 @@ import (
 )
 
 // TestBatchCluster is the life of a cluster of AWS Batch: its head node has the commands
-// for jobs, which run on machines of their own and share the head node's directories.
+// for jobs, which run on machines of their own and share the head node's directories. Its
+// user may do what the policies in docs/iam say, and everybody else what roles say.
 func TestBatchCluster(t *testing.T) {
-	r := startRegion(t)
+	recorded := filepath.Join(t.TempDir(), "record.jsonl")
+	admin := startRegion(t, "--record", recorded)
 	file := filepath.Join(root, "test", "e2e", "testdata", "batch.yaml")
-	r.must(t, "pcluster", "sandbox", "adopt", "-c", file)
+	admin.must(t, "pcluster", "sandbox", "adopt", "-c", file)
+	file = bounded(t, file, admin.makeBoundary(t))
+	r := admin.user(t, "ann", "nothing-of-hers", "readonly", "clusters", "clusters-iam", "storage", "batch")
 	if out := r.run(t, "pcluster", "create-cluster", "-n", "jobs", "-c", file, "--dryrun", "true"); !strings.Contains(out.stdout, "DryRun flag is set") {
 		t.Errorf("dry run: exit status %d\n%s", out.code, out.stdout)
 	}
@@ -35,7 +39,7 @@ func TestBatchCluster(t *testing.T) {
 		if got := c.head(t, "awsbout "+id); !strings.HasSuffix(got, ": argument the input from the head /home/ec2-user/job-"+id) {
 			t.Errorf("awsbout: %s", got)
 		}
-		if got := c.head(t, "awsbstat "+id); !strings.Contains(got, "exitCode      : 3") {
+		if got := c.head(t, "awsbstat "+id); !strings.Contains(got, "exitCode                 : 3") {
 			t.Errorf("awsbstat:\n%s", got)
 		}
 	})
@@ -87,10 +91,11 @@ awsbsub -jn mpi -n 2 -cf mpi.sh`)
 		"repositories":         {"ecr", "describe-repositories", "--query", "repositories[].repositoryName"},
 		"projects":             {"codebuild", "list-projects", "--query", "projects"},
 	} {
-		if left := strings.TrimSpace(r.must(t, append([]string{"aws", "--output", "text"}, argv...)...)); left != "" {
+		if left := strings.TrimSpace(admin.must(t, append([]string{"aws", "--output", "text"}, argv...)...)); left != "" {
 			t.Errorf("%s are left after delete-cluster: %s", what, left)
 		}
 	}
+	checkRecord(t, recorded, "nothing-of-hers", "batch", "build of the jobs' image", "job")
 }
 
 // submit runs a command line that submits a job, and returns the job's ID.

@@ -126,12 +126,14 @@ func (r *region) iam(t *testing.T) *iam.Client {
 
 // checkRecord holds what was asked for in the life of a cluster against the record that
 // test/permissions judges policies by: nothing was refused, and nothing is missing there.
-func checkRecord(t *testing.T, file, ownBucket string) {
+// name is that of the kept record; callers are those that have to be in it beside users and
+// the head node.
+func checkRecord(t *testing.T, file, ownBucket, name string, callers ...string) {
 	now, err := record.Read(file, ownBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := filepath.Join(root, "test", "permissions", "testdata", "life.jsonl")
+	kept := filepath.Join(root, "test", "permissions", "testdata", name+".jsonl")
 	if *keepRecord {
 		if err := record.Save(kept, now); err != nil {
 			t.Fatal(err)
@@ -148,16 +150,16 @@ func checkRecord(t *testing.T, file, ownBucket string) {
 	for _, n := range known {
 		keys[key(n)] = true
 	}
-	callers := map[string]int{}
+	asked := map[string]int{}
 	for _, n := range now {
-		callers[n.Caller]++
+		asked[n.Caller]++
 		if !keys[key(n)] {
-			t.Errorf("%s calls %s, which asks for %s on %s: the record in test/permissions does not know (go test ./test/e2e -run TestSmallCluster -record)",
-				n.Caller, n.Operation, n.Request.Action, n.Request.Resource)
+			t.Errorf("%s calls %s, which asks for %s on %s: the record in test/permissions does not know (go test ./test/e2e -run %s -record)",
+				n.Caller, n.Operation, n.Request.Action, n.Request.Resource, strings.Split(t.Name(), "/")[0])
 		}
 	}
-	for _, who := range []string{"pcluster", "CloudFormation", "head node", "compute node", "clean-up function"} {
-		if callers[who] == 0 {
+	for _, who := range append([]string{"pcluster", "CloudFormation", "head node", "clean-up function"}, callers...) {
+		if asked[who] == 0 {
 			t.Errorf("the region recorded nothing of the %s", who)
 		}
 	}

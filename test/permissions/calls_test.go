@@ -58,7 +58,7 @@ import (
 func TestEveryCallIsMade(t *testing.T) {
 	made := map[string]string{}
 	for _, n := range readNeeds(t) {
-		made[n.Operation] = "the life of a cluster"
+		made[n.Operation] = "the lives of clusters"
 	}
 	for op := range askEverything(t) {
 		made[op] = "what is asked of a region here"
@@ -92,26 +92,15 @@ func TestEveryCallIsMade(t *testing.T) {
 
 // elsewhere are operations that other tests make: where, and what shows it.
 var elsewhere = map[string]string{
-	"batch:DescribeComputeEnvironments": "test/e2e/batch_test.go awsbhosts",
-	"batch:DescribeJobQueues":           "test/e2e/batch_test.go awsbqueues",
-	"batch:DescribeJobs":                "test/e2e/batch_test.go awsbstat",
-	"batch:ListJobs":                    "test/e2e/batch_test.go awsbstat -e",
-	"batch:SubmitJob":                   "test/e2e/batch_test.go awsbsub",
-	"batch:TerminateJob":                "test/e2e/batch_test.go awsbkill",
-	"batch:UpdateComputeEnvironment":    "test/e2e/batch_test.go update-compute-fleet",
-	"codebuild:BatchGetBuilds":          "test/e2e/batch_test.go TestBatchCluster",
-	"codebuild:StartBuild":              "test/e2e/batch_test.go TestBatchCluster",
-	"ecs:DescribeContainerInstances":    "test/e2e/batch_test.go awsbhosts",
-	"ecs:ListContainerInstances":        "test/e2e/batch_test.go awsbhosts",
-	"ec2:CreateFleet":                   "test/e2e/torture_test.go ec2:CreateFleet",
-	"ec2:CreateTags":                    "test/e2e/image_test.go TestSeedImage",
-	"ec2:DeleteSnapshot":                "test/e2e/image_test.go TestSeedImage",
-	"ec2:DeregisterImage":               "test/e2e/image_test.go TestSeedImage",
-	"ec2:DescribeImageAttribute":        "test/e2e/image_test.go TestSeedImage",
-	"ec2:DescribeVpcs":                  "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
-	"efs:DescribeMountTargets":          "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
-	"imagebuilder:GetComponent":         "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
-	"imagebuilder:ListComponents":       "test/conformance/region/journeys/imagebuilder.yaml ListComponents",
+	"ec2:CreateFleet":             "test/e2e/torture_test.go ec2:CreateFleet",
+	"ec2:CreateTags":              "test/e2e/image_test.go TestSeedImage",
+	"ec2:DeleteSnapshot":          "test/e2e/image_test.go TestSeedImage",
+	"ec2:DeregisterImage":         "test/e2e/image_test.go TestSeedImage",
+	"ec2:DescribeImageAttribute":  "test/e2e/image_test.go TestSeedImage",
+	"ec2:DescribeVpcs":            "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
+	"efs:DescribeMountTargets":    "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
+	"imagebuilder:GetComponent":   "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
+	"imagebuilder:ListComponents": "test/conformance/region/journeys/imagebuilder.yaml ListComponents",
 }
 
 // modelNames are services whose packages have another name than their API's model here.

@@ -1,11 +1,11 @@
 // Package permissions holds the policies that we publish for users (docs/iam) against
 // what a cluster's life asked permission for in a region.
 //
-// The record in testdata is what a region with machines wrote while a user with the
-// policies created, used and deleted a cluster. The same life, in test/e2e, tells when
-// it is no longer true, and makes it anew:
+// The records in testdata are what a region with machines wrote while a user with the
+// policies created, used and deleted a cluster of Slurm, and one of AWS Batch. The same
+// lives, in test/e2e, tell when they are no longer true, and make them anew:
 //
-//	go test ./test/e2e -run TestSmallCluster -record
+//	go test ./test/e2e -run 'TestSmallCluster|TestBatchCluster' -record
 //
 // docs/aws-calls.md is made from the record, with -update.
 package permissions
@@ -28,20 +28,24 @@ import (
 
 var update = flag.Bool("update", false, "write docs/aws-calls.md")
 
-const (
-	testdata = "testdata/life.jsonl"
-	table    = "../../docs/aws-calls.md"
-)
+const table = "../../docs/aws-calls.md"
+
+// lives are the records: of a cluster of Slurm, and of one of AWS Batch.
+var lives = []string{"testdata/life.jsonl", "testdata/batch.jsonl"}
 
 // A need is one permission that a call asked for.
 type need = record.Need
 
-// readNeeds returns what the life of a cluster with machines asked for.
+// readNeeds returns what the lives of clusters with machines asked for.
 func readNeeds(t *testing.T) []need {
 	t.Helper()
-	out, err := record.Load(testdata)
-	if err != nil {
-		t.Fatal(err)
+	var out []need
+	for _, file := range lives {
+		needs, err := record.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, needs...)
 	}
 	return out
 }
@@ -93,6 +97,7 @@ var why = map[string]string{
 	"MakeZone": "names of nodes", "Zone": "names of nodes", "Doorbell": "have the fleet hear at once of a request", "Buckets": "the bucket of artifacts", "Artifacts": "files of clusters",
 	"Roles": "roles of nodes and of the function", "RolesOwn": "roles of nodes and of the function", "Profiles": "roles of nodes",
 	"PassRoles": "give roles to nodes and to the function", "MakeBalancers": "addresses of login pools", "OwnBalancers": "addresses of login pools",
+	"Compute": "environment, queue and definitions of jobs", "Repository": "images of jobs", "Project": "builds the image of jobs",
 	"Groups": "nodes of login pools", "FirstGroup": "nodes of login pools",
 }
 
@@ -117,7 +122,7 @@ func TestTableOfCalls(t *testing.T) {
 		}
 		rows[fmt.Sprintf("| %s | %s | %s | %s | %s |\n", n.Operation, n.Request.Action, n.Caller, reason, statement)] = true
 	}
-	text := "# AWS calls\n\nWhat the life of a cluster with default roles and a shared volume calls, and what allows it. CloudFormation calls in the\n" +
+	text := "# AWS calls\n\nWhat the lives of a cluster of Slurm and of one of AWS Batch, with default roles and a shared volume, call, and what allows it. CloudFormation calls in the\n" +
 		"user's name. Statements are those of the policies in [iam](iam); nodes and the function have roles of\n" +
 		"the stack, in which nothing is that nothing needs (test/permissions).\n\n" +
 		"| Call | Action | Caller | Why | Statement |\n|---|---|---|---|---|\n" + strings.Join(slices.Sorted(maps.Keys(rows)), "")

@@ -106,7 +106,7 @@ var uses = slices.Concat([]use{
 	{"function", "s3:DeleteObjectVersion", goldenPrefix + "3.16.100/clusters/demo-abcdefghijklmnop/configs/x", nil, cleanUp + " DeleteObjects"},
 	{"function", "logs:CreateLogStream", "arn:aws:logs:" + goldenPlace + "log-group:/aws/lambda/pcluster-CleanupResources-x:log-stream:y", nil, "Lambda, for the function's output"},
 	{"function", "logs:PutLogEvents", "arn:aws:logs:" + goldenPlace + "log-group:/aws/lambda/pcluster-CleanupResources-x:log-stream:y", nil, "Lambda, for the function's output"},
-}, launches(), ofAllNodes(), ofS3Access(), ofBatch(), ofImages())
+}, launches(), ofAllNodes(), ofBatch(), ofImages(), ofS3Access())
 
 // launches are what EC2 asks for of a launch: the right to use each thing that it
 // touches. (Service Authorization Reference, Amazon EC2: RunInstances, CreateFleet.)

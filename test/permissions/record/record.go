@@ -26,7 +26,7 @@ type Need struct {
 // callers are who the roles of a cluster belong to, by a part of their names.
 var callers = []struct{ part, name string }{
 	{"CleanupResources", "clean-up function"}, {"RoleHeadNode", "head node"}, {"QueuesStack", "compute node"},
-	{"LoginNodesStack", "login node"},
+	{"LoginNodesStack", "login node"}, {"PclusterCodeBuildRole", "build of the jobs' image"}, {"PclusterJobRole", "job"},
 }
 
 // Read reads the record of a cluster's life: what its user and the roles of its stack
@@ -88,12 +88,13 @@ func Read(path, own string) ([]Need, error) {
 var (
 	ids = regexp.MustCompile(`[/-][0-9a-zA-Z._-]*[0-9][0-9a-zA-Z._-]*`)
 	// random are what CloudFormation and we append to names; most have digits.
-	random = regexp.MustCompile(`-(?:[A-Z0-9]{12,}|[a-z0-9]{16})\b`)
+	random = regexp.MustCompile(`-(?:[A-Z0-9]{12,}|[a-z0-9]{12}(?:[a-z0-9]{4})?)\b`)
+	uuids  = regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 )
 
 // Key tells kinds of permissions apart: IDs don't count.
 func (n Need) Key() string {
-	resource := ids.ReplaceAllString(random.ReplaceAllString(n.Request.Resource, "-0"), "-*")
+	resource := ids.ReplaceAllString(random.ReplaceAllString(uuids.ReplaceAllString(n.Request.Resource, "-0"), "-0"), "-*")
 	return strings.Join([]string{n.Caller, n.Operation, n.Request.Action, resource}, " ")
 }
 

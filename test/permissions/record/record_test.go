@@ -15,6 +15,8 @@ func TestIDsDoNotTellPermissionsApart(t *testing.T) {
 		{"arn:aws:iam::111122223333:role/parallelcluster/small/small-RoleHeadNode-TU063Z92DVYV", "arn:aws:iam::111122223333:role/parallelcluster/small/small-RoleHeadNode-ABCDEFGHIJKL"},
 		{"arn:aws:s3:::b/clusters/small-abcdefghijklmnop/configs/x", "arn:aws:s3:::b/clusters/small-a1b2c3d4e5f6g7h8/configs/x"},
 		{"arn:aws:logs:us-east-1:1:log-group:g:log-stream:ip-10-0-1-5.i-0a.slurm_resume", "arn:aws:logs:us-east-1:1:log-group:g:log-stream:ip-10-0-1-6.i-0b.clustermgtd"},
+		{"arn:aws:logs:us-east-1:1:log-group:/aws/codebuild/p:log-stream:285e3671-8997-4f60-999b-0a98dc295863", "arn:aws:logs:us-east-1:1:log-group:/aws/codebuild/p:log-stream:a85e3671-1997-4f60-999b-0a98dc295863"},
+		{"arn:aws:ecr:us-east-1:1:repository/jobs-parallelclusterdockerimagesrepo-r5qb3c07m07g", "arn:aws:ecr:us-east-1:1:repository/jobs-parallelclusterdockerimagesrepo-abcdefghijkl"},
 	} {
 		a, b := Need{Request: policy.Request{Resource: alike[0]}}, Need{Request: policy.Request{Resource: alike[1]}}
 		if a.Key() != b.Key() {
