@@ -108,12 +108,12 @@ func (c *cluster) submit(t *testing.T, line string) string {
 	return said[1]
 }
 
-// awaitJob waits until a job has come to its end.
+// awaitJob waits until a job has come to its end: itself, before the nodes that it has.
 func (c *cluster) awaitJob(t *testing.T, id, status string) {
 	t.Helper()
 	got := ""
 	eventually(t, 60*time.Second, "job "+id+" is over", func() bool {
-		got = c.head(t, "awsbstat "+id+" | sed -n 's/^status  *: //p'")
+		got = c.head(t, "awsbstat -d "+id+" | sed -n 's/^status  *: //p' | head -n 1")
 		return got == "SUCCEEDED" || got == "FAILED"
 	})
 	if got != status {

@@ -12,6 +12,8 @@ import (
 // have several letters, long ones may be cut short as long as they are unique.
 type option struct {
 	short, long string
+	alias       string // another long name
+	hidden      bool   // not in the help
 	value       string // how its value is called in the help; empty: it has none
 	many        bool   // it may be given several times
 	about       string
@@ -93,7 +95,7 @@ func (c *command) parse(args []string) (arguments, error) {
 func (c *command) option(name string) (option, error) {
 	var like []option
 	for _, o := range c.options {
-		if o.short == name || o.long == name {
+		if o.short == name || o.long == name || o.alias != "" && o.alias == name {
 			return o, nil
 		}
 		if strings.HasPrefix(name, "--") && strings.HasPrefix(o.long, name) {
@@ -112,6 +114,9 @@ func (c *command) option(name string) (option, error) {
 func (c *command) usage(name string) string {
 	words := []string{name, "[-h]"}
 	for _, o := range c.options {
+		if o.hidden {
+			continue
+		}
 		word := "[" + o.short
 		if o.value != "" {
 			word += " " + o.value
@@ -125,6 +130,9 @@ func (c *command) help(name string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s\n\n%s\n\noptions:\n", c.usage(name), c.about)
 	for _, o := range slices.Concat([]option{{short: "-h", long: "--help", about: "show this text"}}, c.options) {
+		if o.hidden {
+			continue
+		}
 		left := o.short + ", " + o.long
 		if o.value != "" {
 			left += " " + o.value

@@ -15,9 +15,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -62,6 +63,9 @@ type command struct {
 
 // clusterOption is one that all commands have.
 var clusterOption = option{short: "-c", long: "--cluster", value: "CLUSTER", about: "name of the cluster; by default that of ~/" + ConfigFile}
+
+// logOption is one that all commands take: there is nothing to log.
+var logOption = option{short: "-ll", long: "--log-level", value: "LOG_LEVEL", hidden: true}
 
 // A session is what a command works with.
 type session struct {
@@ -112,7 +116,7 @@ func Run(ctx context.Context, name string, args []string, stdout, stderr io.Writ
 		fmt.Fprintf(stderr, "%s is none of %s\n", name, strings.Join(Commands, ", "))
 		return 2
 	}
-	c.options = append([]option{clusterOption}, c.options...)
+	c.options = append([]option{clusterOption, logOption}, c.options...)
 	a, err := c.parse(args)
 	if errors.Is(err, errHelp) {
 		fmt.Fprint(stdout, c.help(name))
@@ -245,38 +249,42 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// table prints rows under their titles, without trailing space.
+// table prints rows under their titles, as ParallelCluster's commands do: columns are two
+// characters wider than their titles at least, those of numbers alone stand to the right,
+// and nothing ends in blanks.
 func (s *session) table(titles []string, rows [][]string) {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.Join(titles, "\t"))
-	rules := make([]string, len(titles))
-	for i, t := range titles {
-		width := len(t)
+	widths, numeric := make([]int, len(titles)), make([]bool, len(titles))
+	for c, title := range titles {
+		widths[c], numeric[c] = len(title)+2, len(rows) > 0
 		for _, r := range rows {
-			width = max(width, len(r[i]))
+			widths[c] = max(widths[c], utf8.RuneCountInString(r[c]))
+			_, err := strconv.ParseFloat(r[c], 64)
+			numeric[c] = numeric[c] && err == nil
 		}
-		rules[i] = strings.Repeat("-", width)
 	}
-	fmt.Fprintln(w, strings.Join(rules, "\t"))
-	for _, r := range rows {
-		fmt.Fprintln(w, strings.Join(r, "\t"))
+	rules := make([]string, len(titles))
+	for c, w := range widths {
+		rules[c] = strings.Repeat("-", w)
 	}
-	_ = w.Flush() // into memory
-	for line := range strings.Lines(b.String()) {
-		fmt.Fprintln(s.stdout, strings.TrimRight(line, " \n"))
+	for _, r := range append([][]string{titles, rules}, rows...) {
+		var line strings.Builder
+		for c, cell := range r {
+			if width := widths[c]; numeric[c] {
+				fmt.Fprintf(&line, "%*s  ", width, cell)
+			} else {
+				fmt.Fprintf(&line, "%-*s  ", width, cell)
+			}
+		}
+		fmt.Fprintln(s.stdout, strings.TrimRight(line.String(), " "))
 	}
 }
 
-// details prints what there is to say of one thing, a line each.
+// details prints what there is to say of one thing, a line each, and a rule below.
 func (s *session) details(pairs [][2]string) {
-	width := 0
 	for _, p := range pairs {
-		width = max(width, len(p[0]))
+		fmt.Fprintf(s.stdout, "%-25s: %s\n", p[0], orDash(p[1]))
 	}
-	for _, p := range pairs {
-		fmt.Fprintf(s.stdout, "%-*s : %s\n", width, p[0], orDash(p[1]))
-	}
+	fmt.Fprintln(s.stdout, strings.Repeat("-", 25))
 }
 
 func orDash(s string) string {
@@ -291,7 +299,7 @@ func at(millis *int64) string {
 	if millis == nil || *millis == 0 {
 		return ""
 	}
-	return time.UnixMilli(*millis).Format(time.DateTime)
+	return time.UnixMilli(*millis).Format("2006-01-02T15:04:05-07:00")
 }
 
 func short(arn *string) string {

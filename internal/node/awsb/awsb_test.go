@@ -101,6 +101,9 @@ func (c *cloud) DescribeInstances(context.Context, *ec2.DescribeInstancesInput, 
 }
 
 func (c *cloud) GetLogEvents(_ context.Context, in *cloudwatchlogs.GetLogEventsInput, _ ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
+	if *in.LogStreamName == "empty" {
+		return &cloudwatchlogs.GetLogEventsOutput{NextForwardToken: aws.String("0")}, nil
+	}
 	from := 0
 	_, _ = fmt.Sscan(aws.ToString(in.NextToken), &from)
 	to := min(from+2, len(c.log))
@@ -246,14 +249,22 @@ func TestJobsAreShown(t *testing.T) {
 	array, done := job("arr", types.JobStatusPending), job("done", types.JobStatusFailed)
 	array.ArrayProperties = &types.ArrayPropertiesDetail{Size: aws.Int32(2), StatusSummary: map[string]int32{"RUNNING": 2}}
 	done.Container.ExitCode, done.StartedAt, done.StatusReason = aws.Int32(3), aws.Int64(1e12), aws.String("it ended")
+	done.Container.Command, done.Container.LogStreamName = []string{"echo", "a b"}, aws.String("s/1")
+	done.Container.Environment = []types.KeyValuePair{{Name: aws.String("PCLUSTER_JOB_S3_URL"), Value: aws.String("s3://bucket/x")}}
 	c := &cloud{jobs: []types.JobDetail{array, job("arr:0", types.JobStatusRunning), job("arr:1", types.JobStatusRunning), job("run", types.JobStatusRunning), job("run2", types.JobStatusRunning), done}}
 	for _, tt := range []struct{ line, want string }{
-		{"awsbstat", "jobId   jobName  status   startedAt  stoppedAt  exitCode\n------  -------  -------  ---------  ---------  --------\n" +
-			"arr *2  name     PENDING  -          -          -\nrun     name     RUNNING  -          -          -\nrun2    name     RUNNING  -          -          -\n"},
-		{"awsbstat -e arr", "jobId  jobName  status   startedAt  stoppedAt  exitCode\n-----  -------  -------  ---------  ---------  --------\n" +
-			"arr:0  name     RUNNING  -          -          -\narr:1  name     RUNNING  -          -          -\n"},
-		{"awsbstat -s failed", "jobId  jobName  status  startedAt            stoppedAt  exitCode\n-----  -------  ------  -------------------  ---------  --------\n" +
-			"done   name     FAILED  2001-09-09 01:46:40  -          3\n"},
+		{"awsbstat", "jobId    jobName    status    startedAt    stoppedAt    exitCode\n-------  ---------  --------  -----------  -----------  ----------\n" +
+			"arr [2]  name       PENDING   -            -            -\nrun      name       RUNNING   -            -            -\nrun2     name       RUNNING   -            -            -\n"},
+		{"awsbstat -e", "jobId    jobName    status    startedAt    stoppedAt    exitCode\n-------  ---------  --------  -----------  -----------  ----------\n" +
+			"arr:0    name       RUNNING   -            -            -\narr:1    name       RUNNING   -            -            -\n" +
+			"run      name       RUNNING   -            -            -\nrun2     name       RUNNING   -            -            -\n"},
+		{"awsbstat run2 arr", "jobId    jobName    status    startedAt    stoppedAt    exitCode\n-------  ---------  --------  -----------  -----------  ----------\n" +
+			"run2     name       RUNNING   -            -            -\narr [2]  name       PENDING   -            -            -\n" +
+			"arr:0    name       RUNNING   -            -            -\narr:1    name       RUNNING   -            -            -\n"},
+		{"awsbstat -s failed", "jobId    jobName    status    startedAt                  stoppedAt      exitCode\n-------  ---------  --------  -------------------------  -----------  ----------\n" +
+			"done     name       FAILED    2001-09-09T01:46:40+00:00  -                     3\n"},
+		{"awsbstat -s starting", "jobId    jobName    status    startedAt    stoppedAt    exitCode\n-------  ---------  --------  -----------  -----------  ----------\n"},
+		{"awsbstat -s starting -d", "No items to show\n"},
 	} {
 		got, err := call(t, c, strings.Fields(tt.line)...)
 		if err != nil {
@@ -264,7 +275,9 @@ func TestJobsAreShown(t *testing.T) {
 		}
 	}
 	got, err := call(t, c, "awsbstat", "done")
-	if err != nil || !strings.Contains(got, "statusReason  : it ended\n") || !strings.Contains(got, "stoppedAt     : -\n") {
+	if err != nil || !strings.Contains(got, "statusReason             : it ended\n") || !strings.Contains(got, "stoppedAt                : -\n") ||
+		!strings.Contains(got, "command                  : echo 'a b'\n") || !strings.Contains(got, "s3FolderUrl              : s3://bucket/x\n-------------------------\n") ||
+		!strings.Contains(got, "log                      : https://console.aws.amazon.com/cloudwatch/home?region=r#logEventViewer:group=/aws/batch/job;stream=s/1\n") {
 		t.Errorf("one job: %v\n%s", err, got)
 	}
 	if _, err := call(t, c, "awsbstat", "none"); err == nil || !strings.Contains(err.Error(), "job none does not exist") {
@@ -278,18 +291,21 @@ func TestOutputIsShownWholeInPartAndAsItComes(t *testing.T) {
 	j.Container.LogStreamName = aws.String("stream")
 	waiting, array := job("waiting", types.JobStatusRunnable), job("arr", types.JobStatusPending)
 	array.ArrayProperties = &types.ArrayPropertiesDetail{Size: aws.Int32(2)}
-	c := &cloud{jobs: []types.JobDetail{j, waiting, array}, log: []string{"a", "b", "c", "d", "e"}}
-	for line, want := range map[string]string{"awsbout j": "abcde", "awsbout -hd 2 j": "ab", "awsbout -t 1 j": "e", "awsbout -s -sp 1 j": "abcde"} {
+	silent := job("silent", types.JobStatusRunning)
+	silent.Container.LogStreamName = aws.String("empty")
+	c := &cloud{jobs: []types.JobDetail{j, waiting, array, silent}, log: []string{"a", "b", "c", "d", "e"}}
+	for line, want := range map[string]string{"awsbout j": "abcde", "awsbout -hd 2 j": "ab", "awsbout -t 1 j": "e", "awsbout -s -sp 1 j": "abcde", "awsbout -s -t 2 j": "de",
+		"awsbout waiting": "No log stream found for job (waiting) in the status (RUNNABLE)", "awsbout silent": "No events found."} {
 		c.looks = 3
 		got, err := call(t, c, strings.Fields(line)...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.ReplaceAll(strings.ReplaceAll(got, "2001-09-09 01:46:40: ", ""), "\n", ""); got != want {
+		if got := strings.ReplaceAll(strings.ReplaceAll(got, "2001-09-09T01:46:40+00:00: ", ""), "\n", ""); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
-	for id, want := range map[string]string{"waiting": "has written nothing yet", "arr": "is an array", "none": "does not exist"} {
+	for id, want := range map[string]string{"arr": "ask for its children: arr:0 to arr:1", "none": "does not exist"} {
 		if _, err := call(t, c, "awsbout", id); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("awsbout %s: %v", id, err)
 		}
@@ -297,21 +313,28 @@ func TestOutputIsShownWholeInPartAndAsItComes(t *testing.T) {
 }
 
 func TestJobsThatCanEndDo(t *testing.T) {
-	c := &cloud{}
-	if _, err := call(t, c, "awsbkill", "-r", "enough", "a", "bad", "b"); err == nil || !strings.Contains(err.Error(), "job bad") {
+	c := &cloud{jobs: []types.JobDetail{job("a", types.JobStatusRunning), job("bad", types.JobStatusRunning), job("b", types.JobStatusRunnable), job("over", types.JobStatusFailed)}}
+	said, err := call(t, c, "awsbkill", "-r", "enough", "a", "bad", "over", "none", "b")
+	if err == nil || !strings.Contains(err.Error(), "job bad") {
 		t.Errorf("%v", err)
 	}
 	if diff := cmp.Diff([]string{"a enough", "b enough"}, c.ended); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff("Your job termination request for job (a) in status (RUNNING) has been submitted.\nJob (over) is already in (FAILED) status.\nJob (none) not found.\n"+
+		"Your job cancellation request for job (b) in status (RUNNABLE) has been submitted.\n", said); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
 }
 
 func TestPlacesOfJobsAreShown(t *testing.T) {
 	for line, want := range map[string]string{
-		"awsbqueues":      "jobQueueName  status\n------------  ------\nq             VALID\n",
-		"awsbhosts":       "ec2InstanceId  instanceType  privateIpAddress  publicIpAddress  runningJobs\n-------------  ------------  ----------------  ---------------  -----------\ni-1            c5.large      10.0.0.9          -                2\n",
+		"awsbqueues":      "jobQueueName    status\n--------------  --------\nq               VALID\n",
+		"awsbhosts":       "ec2InstanceId    instanceType    privateIpAddress    publicIpAddress      runningJobs\n---------------  --------------  ------------------  -----------------  -------------\ni-1              c5.large        10.0.0.9            -                              2\n",
 		"awsbqueues -d q": "state",
-		"awsbhosts -d":    "availableCPUs        : 1\n",
+		"awsbqueues q":    "jobQueueName             : q\n",
+		"awsbhosts -d":    "availableCPUs            : 1.0\n",
+		"awsbhosts i-1":   "ec2InstanceId            : i-1\n",
 	} {
 		got, err := call(t, &cloud{}, strings.Fields(line)...)
 		if err != nil || !strings.Contains(got, want) {

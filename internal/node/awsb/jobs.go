@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ import (
 const logGroup = "/aws/batch/job"
 
 var statCommand = command{
-	about: "Show jobs of the cluster's queue, or those whose IDs are given: ID, ID:3 of an array, ID#1 of a job on several nodes.",
+	about: "Show jobs of the cluster's queue, or those whose IDs are given, with the jobs or nodes that\nthey have: ID, ID:3 of an array, ID#1 of a job on several nodes.",
 	options: []option{
 		{short: "-s", long: "--status", value: "STATUS", about: "only jobs in these states, with commas between them, or ALL; by default those that are not over"},
 		{short: "-e", long: "--expand-children", about: "show the jobs of arrays, and nodes, one by one"},
@@ -33,19 +34,21 @@ var statCommand = command{
 // active are the states of jobs that are not over.
 var active = []types.JobStatus{types.JobStatusSubmitted, types.JobStatusPending, types.JobStatusRunnable, types.JobStatusStarting, types.JobStatusRunning}
 
+// inOrder are all states of jobs, in the order in which jobs have them.
+var inOrder = append(slices.Clone(active), types.JobStatusSucceeded, types.JobStatusFailed)
+
 // states reads the option --status.
 func states(text string) ([]types.JobStatus, error) {
 	if text == "" {
 		return active, nil
 	}
-	known := append(slices.Clone(active), types.JobStatusSucceeded, types.JobStatusFailed)
 	var out []types.JobStatus
 	for name := range strings.SplitSeq(text, ",") {
 		v := types.JobStatus(strings.ToUpper(strings.TrimSpace(name)))
 		if v == "ALL" {
-			return known, nil
+			return inOrder, nil
 		}
-		if !slices.Contains(known, v) {
+		if !slices.Contains(inOrder, v) {
 			return nil, fmt.Errorf("--status: %q is no state of a job", name)
 		}
 		out = append(out, v)
@@ -73,25 +76,34 @@ func stat(ctx context.Context, s *session, a arguments) error {
 	if err != nil {
 		return err
 	}
-	if a.given("--expand-children") {
-		if jobs, err = s.expand(ctx, jobs); err != nil {
-			return err
+	for _, id := range a.operands {
+		if !slices.ContainsFunc(jobs, func(j types.JobDetail) bool { return *j.JobId == id || aws.ToString(j.JobArn) == id }) {
+			return fmt.Errorf("job %s does not exist", id)
 		}
 	}
-	if len(a.operands) > 0 {
-		for _, id := range ids {
-			if !slices.ContainsFunc(jobs, func(j types.JobDetail) bool {
-				return strings.HasPrefix(*j.JobId, id) || strings.HasPrefix(id, *j.JobId)
-			}) {
-				return fmt.Errorf("job %s does not exist", id)
-			}
+	switch {
+	case len(a.operands) > 0: // in their order, each before the jobs that it has
+		position := func(j types.JobDetail) int {
+			return slices.IndexFunc(a.operands, func(id string) bool { return *j.JobId == id || aws.ToString(j.JobArn) == id })
 		}
+		slices.SortStableFunc(jobs, func(x, y types.JobDetail) int { return cmp.Compare(position(x), position(y)) })
+		jobs, err = s.expand(ctx, jobs, true)
+	case a.given("--expand-children"):
+		jobs, err = s.expand(ctx, jobs, false)
+		fallthrough
+	default:
+		slices.SortStableFunc(jobs, func(x, y types.JobDetail) int {
+			return cmp.Or(cmp.Compare(slices.Index(inOrder, x.Status), slices.Index(inOrder, y.Status)), cmp.Compare(aws.ToInt64(x.StartedAt), aws.ToInt64(y.StartedAt)), cmp.Compare(*x.JobId, *y.JobId))
+		})
+	}
+	if err != nil {
+		return err
 	}
 	if a.given("--details") || len(a.operands) == 1 && len(jobs) == 1 {
+		if len(jobs) == 0 {
+			fmt.Fprintln(s.stdout, "No items to show")
+		}
 		for i := range jobs {
-			if i > 0 {
-				fmt.Fprintln(s.stdout)
-			}
 			s.details(s.about(&jobs[i]))
 		}
 		return nil
@@ -109,7 +121,7 @@ func stat(ctx context.Context, s *session, a arguments) error {
 func mark(j *types.JobDetail) string {
 	switch {
 	case j.ArrayProperties != nil && j.ArrayProperties.Size != nil:
-		return " *" + strconv.Itoa(int(*j.ArrayProperties.Size))
+		return " [" + strconv.Itoa(int(*j.ArrayProperties.Size)) + "]"
 	case j.NodeProperties != nil && aws.ToInt32(j.NodeProperties.NumNodes) > 0:
 		return " *" + strconv.Itoa(int(*j.NodeProperties.NumNodes))
 	}
@@ -129,7 +141,7 @@ func exitCode(j *types.JobDetail) string {
 // about is all that is known of a job.
 func (s *session) about(j *types.JobDetail) [][2]string {
 	out := [][2]string{
-		{"jobId", aws.ToString(j.JobId)}, {"jobName", aws.ToString(j.JobName)}, {"createdAt", at(j.CreatedAt)}, {"startedAt", at(j.StartedAt)}, {"stoppedAt", at(j.StoppedAt)},
+		{"jobId", aws.ToString(j.JobId) + mark(j)}, {"jobName", aws.ToString(j.JobName)}, {"createdAt", at(j.CreatedAt)}, {"startedAt", at(j.StartedAt)}, {"stoppedAt", at(j.StoppedAt)},
 		{"status", string(j.Status)}, {"statusReason", aws.ToString(j.StatusReason)}, {"jobDefinition", short(j.JobDefinition)}, {"jobQueue", short(j.JobQueue)},
 	}
 	nodes := "1"
@@ -148,16 +160,50 @@ func (s *session) about(j *types.JobDetail) [][2]string {
 	c := j.Container
 	if c == nil && j.NodeProperties != nil && len(j.NodeProperties.NodeRangeProperties) > 0 {
 		if p := j.NodeProperties.NodeRangeProperties[0].Container; p != nil {
-			c = &types.ContainerDetail{Command: p.Command, Vcpus: p.Vcpus, Memory: p.Memory}
+			c = &types.ContainerDetail{Command: p.Command, Vcpus: p.Vcpus, Memory: p.Memory, Environment: p.Environment}
 		}
 	}
 	if c == nil {
 		return out
 	}
+	log, files := "", ""
+	if stream := aws.ToString(c.LogStreamName); stream != "" {
+		log = "https://console." + s.console() + "/cloudwatch/home?region=" + s.cluster.region + "#logEventViewer:group=" + logGroup + ";stream=" + stream
+	}
+	for _, v := range c.Environment {
+		if aws.ToString(v.Name) == filesVariable {
+			files = aws.ToString(v.Value)
+		}
+	}
 	return append(out,
-		[2]string{"command", strings.Join(c.Command, " ")}, [2]string{"exitCode", exitCode(j)}, [2]string{"reason", aws.ToString(c.Reason)},
+		[2]string{"command", quoted(c.Command)}, [2]string{"exitCode", exitCode(j)}, [2]string{"reason", aws.ToString(c.Reason)},
 		[2]string{"vcpus", number(c.Vcpus)}, [2]string{"memory[MB]", number(c.Memory)}, [2]string{"nodes", nodes}, [2]string{"logStream", aws.ToString(c.LogStreamName)},
+		[2]string{"log", log}, [2]string{"s3FolderUrl", files},
 	)
+}
+
+// console is the domain of AWS's console for the cluster's region.
+func (s *session) console() string {
+	switch {
+	case strings.HasPrefix(s.cluster.region, "us-gov-"):
+		return "amazonaws-us-gov.com"
+	case strings.HasPrefix(s.cluster.region, "cn-"):
+		return "amazonaws.cn"
+	}
+	return "aws.amazon.com"
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// quoted is a command as one would type it into a shell.
+func quoted(words []string) string {
+	out := slices.Clone(words)
+	for i, w := range out {
+		if !plainWord.MatchString(w) {
+			out[i] = "'" + strings.ReplaceAll(w, "'", `'"'"'`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 func number(n *int32) string {
@@ -196,8 +242,8 @@ func (s *session) describe(ctx context.Context, ids []string) (jobs []types.JobD
 	return jobs, nil
 }
 
-// expand puts the jobs of arrays, and nodes, in the place of what they belong to.
-func (s *session) expand(ctx context.Context, jobs []types.JobDetail) (out []types.JobDetail, err error) {
+// expand puts the jobs of arrays, and nodes, in the place of what they belong to, or below it.
+func (s *session) expand(ctx context.Context, jobs []types.JobDetail, below bool) (out []types.JobDetail, err error) {
 	for _, j := range jobs {
 		var ids []string
 		switch {
@@ -212,6 +258,9 @@ func (s *session) expand(ctx context.Context, jobs []types.JobDetail) (out []typ
 		default:
 			out = append(out, j)
 			continue
+		}
+		if below {
+			out = append(out, j)
 		}
 		children, err := s.describe(ctx, ids)
 		if err != nil {
@@ -250,8 +299,8 @@ func output(ctx context.Context, s *session, a arguments) error {
 	if err != nil {
 		return err
 	}
-	if a.given("--stream") && (head > 0 || tail > 0) || head > 0 && tail > 0 {
-		return errors.New("give one of --head, --tail and --stream")
+	if head > 0 && (tail > 0 || a.given("--stream")) {
+		return errors.New("give one of --head, --tail and --stream; --tail and --stream can go together")
 	}
 	var token *string
 	for {
@@ -265,7 +314,8 @@ func output(ctx context.Context, s *session, a arguments) error {
 			stream = aws.ToString(j.Container.LogStreamName)
 		}
 		if stream == "" && !a.given("--stream") {
-			return fmt.Errorf("job %s is %s and has written nothing yet%s", *j.JobId, j.Status, because(j.StatusReason))
+			fmt.Fprintf(s.stdout, "No log stream found for job (%s) in the status (%s)%s\n", *j.JobId, j.Status, because(j.StatusReason))
+			return nil
 		}
 		var lines []logtypes.OutputLogEvent
 		if stream != "" {
@@ -278,6 +328,10 @@ func output(ctx context.Context, s *session, a arguments) error {
 			lines = lines[:min(head, len(lines))]
 		case tail > 0:
 			lines = lines[max(0, len(lines)-tail):]
+			tail = 0 // of what is there already
+		}
+		if len(lines) == 0 && !a.given("--stream") {
+			fmt.Fprintln(s.stdout, "No events found.")
 		}
 		for _, e := range lines {
 			fmt.Fprintf(s.stdout, "%s: %s\n", at(e.Timestamp), aws.ToString(e.Message))
@@ -310,7 +364,7 @@ func (s *session) job(ctx context.Context, id string) (*types.JobDetail, error) 
 	j := &jobs[0]
 	switch {
 	case j.ArrayProperties != nil && j.ArrayProperties.Size != nil:
-		return nil, fmt.Errorf("job %s is an array: ask for one of its jobs, %s:0 to %s:%d", id, id, id, *j.ArrayProperties.Size-1)
+		return nil, fmt.Errorf("No output available for the Job (%s). Please ask for its children: %s:0 to %s:%d", id, id, id, *j.ArrayProperties.Size-1)
 	case j.NodeProperties != nil:
 		return s.job(ctx, fmt.Sprintf("%s#%d", id, aws.ToInt32(j.NodeProperties.MainNode)))
 	}
@@ -343,19 +397,37 @@ var killCommand = command{
 	operand: "job_ids ...", min: 1, run: kill,
 }
 
-// kill ends jobs. One that can't be ended does not save the others.
+// kill ends jobs. One that can't be ended does not save the others; one that is over, or
+// does not exist, is no failure.
 func kill(ctx context.Context, s *session, a arguments) error {
 	reason := a.text("--reason")
 	if reason == "" {
 		reason = "Terminated by the user"
 	}
+	jobs, err := s.describe(ctx, a.operands)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, id := range a.operands {
+		at := slices.IndexFunc(jobs, func(j types.JobDetail) bool { return *j.JobId == id || aws.ToString(j.JobArn) == id })
+		if at < 0 {
+			fmt.Fprintf(s.stdout, "Job (%s) not found.\n", id)
+			continue
+		}
+		what := "cancellation"
+		switch status := jobs[at].Status; status {
+		case types.JobStatusSucceeded, types.JobStatusFailed:
+			fmt.Fprintf(s.stdout, "Job (%s) is already in (%s) status.\n", id, status)
+			continue
+		case types.JobStatusStarting, types.JobStatusRunning:
+			what = "termination"
+		}
 		if _, err := s.batch.TerminateJob(ctx, &batch.TerminateJobInput{JobId: &id, Reason: &reason}); err != nil {
 			errs = append(errs, fmt.Errorf("job %s: %w", id, err))
 			continue
 		}
-		fmt.Fprintf(s.stdout, "Job %s has been asked to end.\n", id)
+		fmt.Fprintf(s.stdout, "Your job %s request for job (%s) in status (%s) has been submitted.\n", what, id, jobs[at].Status)
 	}
 	return errors.Join(errs...)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 var queuesCommand = command{
-	about:   "Show the cluster's job queue, or those that are named.",
+	about:   "Show the cluster's job queue, or all that is known of those that are named.",
 	options: []option{{short: "-d", long: "--details", about: "say all that is known"}},
 	operand: "[job_queues ...]", run: queues,
 }
@@ -24,6 +24,7 @@ var queuesCommand = command{
 // queues shows job queues.
 func queues(ctx context.Context, s *session, a arguments) error {
 	names := a.operands
+	details := a.given("--details") || len(names) > 0
 	if len(names) == 0 {
 		names = []string{s.cluster.queue}
 	}
@@ -33,10 +34,10 @@ func queues(ctx context.Context, s *session, a arguments) error {
 	}
 	var rows [][]string
 	for _, q := range out.JobQueues {
-		if a.given("--details") {
+		if details {
 			pairs := [][2]string{
-				{"jobQueueArn", aws.ToString(q.JobQueueArn)}, {"jobQueueName", aws.ToString(q.JobQueueName)}, {"priority", number(q.Priority)}, {"state", string(q.State)},
-				{"status", string(q.Status)}, {"statusReason", aws.ToString(q.StatusReason)},
+				{"jobQueueArn", aws.ToString(q.JobQueueArn)}, {"jobQueueName", aws.ToString(q.JobQueueName)}, {"priority", number(q.Priority)},
+				{"status", string(q.Status)}, {"statusReason", aws.ToString(q.StatusReason)}, {"state", string(q.State)},
 			}
 			for _, e := range q.ComputeEnvironmentOrder {
 				pairs = append(pairs, [2]string{"computeEnvironment", short(e.ComputeEnvironment)})
@@ -46,20 +47,21 @@ func queues(ctx context.Context, s *session, a arguments) error {
 		}
 		rows = append(rows, []string{aws.ToString(q.JobQueueName), string(q.Status)})
 	}
-	if !a.given("--details") {
+	if !details {
 		s.table([]string{"jobQueueName", "status"}, rows)
 	}
 	return nil
 }
 
 var hostsCommand = command{
-	about:   "Show the instances on which the cluster's jobs run.",
+	about:   "Show the instances on which the cluster's jobs run, or all that is known of those that are named.",
 	options: []option{{short: "-d", long: "--details", about: "say all that is known"}},
 	operand: "[instance_ids ...]", run: hosts,
 }
 
 // hosts shows instances of the cluster's compute environment.
 func hosts(ctx context.Context, s *session, a arguments) error {
+	details := a.given("--details") || len(a.operands) > 0
 	machines, err := s.machines(ctx, a.operands)
 	if err != nil {
 		return err
@@ -77,19 +79,16 @@ func hosts(ctx context.Context, s *session, a arguments) error {
 		}
 	}
 	var rows [][]string
-	for k, id := range sortedKeys(machines) {
+	for _, id := range sortedKeys(machines) {
 		m, i := machines[id], instances[id]
-		if !a.given("--details") {
+		if !details {
 			rows = append(rows, []string{id, string(i.InstanceType), orDash(aws.ToString(i.PrivateIpAddress)), orDash(aws.ToString(i.PublicIpAddress)), strconv.Itoa(int(m.RunningTasksCount))})
 			continue
 		}
-		if k > 0 {
-			fmt.Fprintln(s.stdout)
-		}
 		pairs := [][2]string{
-			{"containerInstanceArn", aws.ToString(m.ContainerInstanceArn)}, {"status", aws.ToString(m.Status)}, {"ec2InstanceId", id}, {"instanceType", string(i.InstanceType)},
-			{"privateIpAddress", aws.ToString(i.PrivateIpAddress)}, {"privateDnsName", aws.ToString(i.PrivateDnsName)},
-			{"publicIpAddress", aws.ToString(i.PublicIpAddress)}, {"publicDnsName", aws.ToString(i.PublicDnsName)},
+			{"ec2InstanceId", id}, {"containerInstanceArn", aws.ToString(m.ContainerInstanceArn)}, {"status", aws.ToString(m.Status)}, {"instanceType", string(i.InstanceType)},
+			{"privateIpAddress", aws.ToString(i.PrivateIpAddress)}, {"publicIpAddress", aws.ToString(i.PublicIpAddress)},
+			{"privateDnsName", aws.ToString(i.PrivateDnsName)}, {"publicDnsName", aws.ToString(i.PublicDnsName)},
 			{"runningJobs", strconv.Itoa(int(m.RunningTasksCount))}, {"pendingJobs", strconv.Itoa(int(m.PendingTasksCount))},
 		}
 		for _, r := range []struct {
@@ -99,7 +98,7 @@ func hosts(ctx context.Context, s *session, a arguments) error {
 			for _, v := range r.list {
 				switch aws.ToString(v.Name) {
 				case "CPU":
-					pairs = append(pairs, [2]string{r.name + "CPUs", strconv.Itoa(int(v.IntegerValue) / 1024)})
+					pairs = append(pairs, [2]string{r.name + "CPUs", strconv.FormatFloat(float64(v.IntegerValue)/1024, 'f', 1, 64)})
 				case "MEMORY":
 					pairs = append(pairs, [2]string{r.name + "Memory[MB]", strconv.Itoa(int(v.IntegerValue))})
 				}
@@ -107,7 +106,10 @@ func hosts(ctx context.Context, s *session, a arguments) error {
 		}
 		s.details(pairs)
 	}
-	if !a.given("--details") {
+	if details && len(machines) == 0 {
+		fmt.Fprintln(s.stdout, "No items to show")
+	}
+	if !details {
 		s.table([]string{"ec2InstanceId", "instanceType", "privateIpAddress", "publicIpAddress", "runningJobs"}, rows)
 	}
 	return nil

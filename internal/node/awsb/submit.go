@@ -30,17 +30,21 @@ var submitCommand = command{
 		{short: "-p", long: "--vcpus", value: "VCPUS", about: "vCPUs of the job, or of each node; by default 1"},
 		{short: "-m", long: "--memory", value: "MEMORY", about: "memory of the job, or of each node, in MiB; by default 512"},
 		{short: "-e", long: "--env", value: "ENV", about: "names of variables that the job gets, with commas between them, or all"},
-		{short: "-eb", long: "--env-denylist", value: "NAMES", about: "names of variables that it does not get"},
+		{short: "-eb", long: "--env-blacklist", alias: "--env-denylist", value: "NAMES", about: "names of variables that it does not get"},
 		{short: "-r", long: "--retry-attempts", value: "ATTEMPTS", about: "how often the job is tried, 1 to 10; by default 1"},
 		{short: "-t", long: "--timeout", value: "SECONDS", about: "how long an attempt may take, at least 60"},
-		{short: "-n", long: "--nodes", value: "NODES", about: "nodes of the job; without it the job is no job on several nodes"},
+		{short: "-n", long: "--nodes", value: "NODES", about: "nodes of the job; with more than one it is a job on several nodes"},
 		{short: "-a", long: "--array-size", value: "SIZE", about: "jobs of an array, 2 to 10000"},
+		{short: "-aws", long: "--awscli", hidden: true}, // the image of jobs has the AWS CLI
 		{short: "-d", long: "--depends-on", value: "JOBS", about: "what the job waits for: jobId=ID,type=TYPE;…"},
 	},
-	operand: "command [arguments ...]", rest: true, run: submit,
+	operand: "[command] [arguments ...]", rest: true, run: submit,
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// filesVariable tells a job where its files are.
+const filesVariable = "PCLUSTER_JOB_S3_URL"
 
 // notExported are the variables that no job gets unless they are named.
 const notExported = "HOME,PWD,USER,PATH,LD_LIBRARY_PATH,TERM,TERMCAP"
@@ -59,7 +63,10 @@ func submit(ctx context.Context, s *session, a arguments) error {
 	name := a.text("--job-name")
 	if name == "" {
 		name = strings.Trim(notInNames.ReplaceAllString(filepath.Base(a.operands[0]), "_"), "_")
-		if name == "" {
+		switch {
+		case a.operands[0] == "-":
+			name = "STDIN"
+		case name == "":
 			name = "job"
 		}
 	}
@@ -84,7 +91,7 @@ func (s *session) shape(in *batch.SubmitJobInput, o *types.ContainerOverrides, a
 	in.ContainerOverrides = o
 	if nodes, err := a.number("--nodes", 1, 1000, 0); err != nil {
 		return err
-	} else if nodes > 0 {
+	} else if nodes > 1 {
 		in.JobDefinition, in.ContainerOverrides = &s.cluster.multinode, nil
 		in.NodeOverrides = &types.NodeOverrides{NumNodes: aws.Int32(int32(nodes)),
 			NodePropertyOverrides: []types.NodePropertyOverride{{TargetNodes: aws.String("0:"), ContainerOverrides: o}}}
@@ -191,7 +198,7 @@ func (s *session) overrides(ctx context.Context, name string, a arguments) (*typ
 		files["input/"+filepath.Base(f)] = data
 	}
 	if len(files) > 0 {
-		if variables["PCLUSTER_JOB_S3_URL"], err = s.send(ctx, name, files); err != nil {
+		if variables[filesVariable], err = s.send(ctx, name, files); err != nil {
 			return nil, err
 		}
 	}
@@ -218,8 +225,8 @@ func (s *session) send(ctx context.Context, name string, files map[string][]byte
 func (s *session) exported(a arguments) (map[string]string, error) {
 	out := map[string]string{}
 	denied := notExported
-	if a.given("--env-denylist") {
-		denied = a.text("--env-denylist")
+	if a.given("--env-blacklist") {
+		denied = a.text("--env-blacklist")
 	}
 	list := func(text string) (names []string) {
 		for n := range strings.SplitSeq(text, ",") {
