@@ -17,6 +17,8 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+
+	"pcluster/internal/sandbox/wire/wiretest"
 )
 
 // TestPermissionsAreEnforced: a user with policies may do what they say, nothing else,
@@ -35,7 +37,7 @@ func TestPermissionsAreEnforced(t *testing.T) {
 	config := func(key, secret string) aws.Config {
 		return aws.Config{
 			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
-			RetryMaxAttempts: 1,
+			Retryer: wiretest.OnlyConnections,
 		}
 	}
 	root := config(region.Credentials())

@@ -15,6 +15,8 @@ import (
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"pcluster/internal/sandbox/wire/wiretest"
 )
 
 const cleanersTemplate = `{"Resources": {
@@ -147,7 +149,7 @@ func lightRegion(t *testing.T) (*Light, func(key, secret string) aws.Config) {
 	})
 	return region, func(key, secret string) aws.Config {
 		return aws.Config{
-			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), RetryMaxAttempts: 1,
+			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), Retryer: wiretest.OnlyConnections,
 		}
 	}
 }

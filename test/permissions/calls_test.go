@@ -50,6 +50,7 @@ import (
 	"pcluster/internal/sandbox"
 	"pcluster/internal/sandbox/wire"
 	"pcluster/internal/sandbox/wire/model"
+	"pcluster/internal/sandbox/wire/wiretest"
 )
 
 // TestEveryCallIsMade: every AWS operation that our programs call is called in tests
@@ -191,7 +192,7 @@ func askEverything(t *testing.T) map[string]bool {
 	objects := modelOfS3(t)
 	key, secret := region.Credentials()
 	cfg := aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), RetryMaxAttempts: 1,
+		Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), Retryer: wiretest.OnlyConnections,
 		APIOptions: []func(*middleware.Stack) error{func(s *middleware.Stack) error {
 			return s.Initialize.Add(middleware.InitializeMiddlewareFunc("record", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 				out, meta, err := next.HandleInitialize(ctx, in)

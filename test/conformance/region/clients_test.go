@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/batch"
@@ -49,6 +48,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"pcluster/internal/sandbox/wire/model"
+	"pcluster/internal/sandbox/wire/wiretest"
 )
 
 // A call is one request, as data.
@@ -152,22 +152,9 @@ func (g goSDK) config(c call) aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(g.endpoint),
 		Credentials: credentials.NewStaticCredentialsProvider(c.Key, c.Secret, c.Token),
-		Retryer:     onlyConnections,
+		Retryer:     wiretest.OnlyConnections,
 		HTTPClient:  http.DefaultClient,
 	}
-}
-
-// onlyConnections repeats calls whose connection broke, as every user's client does,
-// and none that AWS answered. The SDK breaks connections itself: when the answer is there
-// before net/http has looked for the end of the request's body, the SDK has closed that
-// body, and its WriteTo then says io.EOF, which net/http takes for a failure to send. The
-// server can do nothing about it but be slower.
-func onlyConnections() aws.Retryer {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = 3
-		o.Retryables = []retry.IsErrorRetryable{retry.RetryableConnectionError{}}
-		o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
-	})
 }
 
 func pathStyle(o *s3.Options) { o.UsePathStyle = true }

@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"pcluster/internal/sandbox/wire"
@@ -68,8 +70,21 @@ func (s *Server) Config() aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(s.URL),
 		Credentials: credentials.NewStaticCredentialsProvider(s.key, s.secret, s.token),
-		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+		Retryer:     OnlyConnections,
 	}
+}
+
+// OnlyConnections repeats calls whose connection broke, as every user's client does,
+// and none that AWS answered. The SDK breaks connections itself: when the answer is there
+// before net/http has looked for the end of the request's body, the SDK has closed that
+// body, and its WriteTo then says io.EOF, which net/http takes for a failure to send. The
+// server can do nothing about it but be slower.
+func OnlyConnections() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = 3
+		o.Retryables = []retry.IsErrorRetryable{retry.RetryableConnectionError{}}
+		o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+	})
 }
 
 // Env is the environment that points other clients at the server.
