@@ -14,6 +14,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"pcluster/internal/sandbox/machine"
 	"pcluster/internal/sandbox/region"
 	"pcluster/internal/sandbox/wire"
 )
@@ -256,15 +257,29 @@ func (s *Service) Output(instanceID, path string, offset int64, limit int) ([]by
 	return s.cfg.Machines.ReadFile(instanceID, path, offset, limit)
 }
 
-// ImportImage makes an AMI that boots the given directory, which it takes over,
-// with the settings that make a system one of this region above it.
-func (s *Service) ImportImage(_ context.Context, name, dir string, arch types.ArchitectureValues, settings []string, sizeGiB int32) (imageID string, err error) {
+// An Import is a root file system of the host's that becomes an AMI.
+type Import struct {
+	Name         string
+	Dir          string // which the image takes over
+	System       string // its operating system as cluster files name it, or would
+	Architecture types.ArchitectureValues
+	Settings     []string // layers that make a system one of this region
+	SizeGiB      int32    // of the root volume
+}
+
+// ImportImage makes an AMI of a root file system. Of one of the operating systems that
+// cluster files can name it has the default user and the root device.
+func (s *Service) ImportImage(_ context.Context, in Import) (imageID string, err error) {
+	rootDevice, files := "/dev/xvda", []machine.File(nil)
+	if system, err := operatingSystemNamed(in.System); err == nil {
+		rootDevice, files = system.rootDevice, system.files()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.checkImageName(name); err != nil {
+	if err := s.checkImageName(in.Name); err != nil {
 		return "", err
 	}
-	v, err := s.newImage(region.NewID("ami"), name, sizeGiB, "/dev/xvda")
+	v, err := s.newImage(region.NewID("ami"), in.Name, in.SizeGiB, rootDevice)
 	if err != nil {
 		return "", err
 	}
@@ -272,13 +287,14 @@ func (s *Service) ImportImage(_ context.Context, name, dir string, arch types.Ar
 	if err := os.MkdirAll(s.layersDir(), 0o700); err != nil {
 		return "", err
 	}
-	v.Layers = append([]string{s.layerOf(snapshotID)}, settings...)
-	v.Desc.Architecture = arch
+	v.Layers = append([]string{s.layerOf(snapshotID)}, in.Settings...)
+	v.Files = files
+	v.Desc.Architecture = in.Architecture
 	v.Desc.Description = aws.String("Imported root file system")
 	if err := errors.Join(s.snapshotLayers.put(snapshotID, &layerSet{v.Layers}), s.images.put(*v.Desc.ImageId, v)); err != nil {
 		return "", err
 	}
-	if err := os.Rename(dir, s.layerOf(snapshotID)); err != nil {
+	if err := os.Rename(in.Dir, s.layerOf(snapshotID)); err != nil {
 		return "", errors.Join(err, s.images.delete(*v.Desc.ImageId), s.snapshots.delete(snapshotID), s.snapshotLayers.delete(snapshotID))
 	}
 	return *v.Desc.ImageId, nil

@@ -2,7 +2,9 @@ package ec2
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -97,6 +99,45 @@ func TestSnapshotOfAnImageBootsAgain(t *testing.T) {
 	}
 	if got := r.images.get(*out.ImageId).Layers; !slices.Equal(got, v.Layers) {
 		t.Errorf("layers %q, want %q", got, v.Layers)
+	}
+}
+
+func TestImportedImageHasTheDefaultUserOfItsSystem(t *testing.T) {
+	r := newRegion(t)
+	for system, want := range map[string]struct{ user, rootDevice string }{
+		"debian12":   {"admin", "/dev/xvda"},
+		"ubuntu2404": {"ubuntu", "/dev/sda1"},
+		"alinux2023": {"ec2-user", "/dev/xvda"},
+		"beos5":      {"", "/dev/xvda"}, // the region's own
+		"":           {"", "/dev/xvda"},
+	} {
+		root := filepath.Join(t.TempDir(), "root")
+		if err := os.Mkdir(root, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		id, err := r.ImportImage(t.Context(), Import{
+			Name: "imported-" + system, Dir: root, System: system, Architecture: architecture(), Settings: []string{"/images/settings"}, SizeGiB: 8,
+		})
+		if err != nil {
+			t.Fatalf("%q: %v", system, err)
+		}
+		in := r.request(1)
+		in.ImageId = &id
+		instance := r.run1(in)
+		spec := r.machines.up[instance]
+		if want.user == "" {
+			if len(spec.Files) > 0 {
+				t.Errorf("%q: files %+v", system, spec.Files)
+			}
+		} else if len(spec.Files) != 2 || !strings.Contains(string(spec.Files[0].Content), "name: "+want.user+"\n") || string(spec.Files[1].Content) != system+"\n" {
+			t.Errorf("%q: files %+v, want those of %s", system, spec.Files, want.user)
+		}
+		if got := aws.ToString(r.instance(instance).RootDeviceName); got != want.rootDevice {
+			t.Errorf("%q: root device %s, want %s", system, got, want.rootDevice)
+		}
+		if got := spec.Layers; len(got) != 2 || got[1] != "/images/settings" {
+			t.Errorf("%q: layers %q", system, got)
+		}
 	}
 }
 
