@@ -100,11 +100,16 @@ var stubs = map[string]string{
 	"apt-cache": `echo "  Candidate: $(cat "$S/candidate")"`,
 	"gcc":       "echo x86_64-linux-gnu",
 	"curl":      `while [ $# -gt 0 ]; do [ "$1" != -o ] || touch "$2"; case "$1" in http*) echo "$1" >>"$S/fetched" ;; esac; shift; done`,
-	"tar": `for f in configure bootstrap autogen.pl build-deb.sh efa_installer.sh; do printf '#!/bin/sh\n' >$f; chmod +x $f; done
+	"tar": `for f in bootstrap autogen.pl build-deb.sh efa_installer.sh; do printf '#!/bin/sh\n' >$f; chmod +x $f; done
+		printf '#!/bin/sh\nfor a; do case "$a" in --prefix=*) echo "${a#*=}" >prefix ;; esac; done\n' >configure; chmod +x configure
 		touch nice-dcv-server_2025.deb nice-xdcv_2025.deb; mkdir -p build; touch build/amazon-efs-utils-1.deb`,
 	"make": `case "$*" in
 		rpm) mkdir -p build; touch build/amazon-efs-utils-1.rpm ;;
-		install) touch "$S/usr/include/munge.h" ;;
+		install) prefix=$(cat prefix)
+			case "$prefix" in
+			*/pmix) mkdir -p "$prefix/lib/pkgconfig"; printf 'Name: pmix\nVersion: 5.0.11\n' >"$prefix/lib/pkgconfig/pmix.pc" ;;
+			*) touch "$S/usr/include/munge.h" ;;
+			esac ;;
 		"install install-contrib") mkdir -p "$S/opt/slurm/sbin" "$S/opt/slurm/lib/slurm"
 			for f in auth_munge mpi_pmix accounting_storage_mysql; do touch "$S/opt/slurm/lib/slurm/$f.so"; done
 			printf '#!/bin/sh\necho slurm 25.11.6\n' >"$S/opt/slurm/sbin/slurmd"; chmod +x "$S/opt/slurm/sbin/slurmd" ;;
@@ -176,7 +181,7 @@ func (s system) machine(t *testing.T, absent []string) (dir string, run func(scr
 // TestOurScriptsOnEverySystem runs what our components run to build an image, on a
 // stand-in for each operating system whose package manager writes down what it is asked
 // for and has what the system is known to have: each script comes to its end, and asks
-// for nothing whose name has not been looked up.
+// for nothing whose name has not been looked up. The image says in tags what it has.
 func TestOurScriptsOnEverySystem(t *testing.T) {
 	documents := everyDocument(t)
 	known, absent := knownPackages(t)
@@ -199,6 +204,16 @@ func TestOurScriptsOnEverySystem(t *testing.T) {
 				}
 				if !failed && slices.Contains(s.refuses, component) {
 					t.Errorf("%s is not refused", component)
+				}
+			}
+			tags := tagsOf(t, dir, run, documents["ParallelClusterTagComponent"])
+			want := map[string]string{"os": name, "slurm_version": "25.11.6", "pmix_version": "5.0.11"}
+			if name == "ubuntu2404" || name == "debian13" { // have a Slurm that is taken, which has its PMIx elsewhere
+				want["slurm_version"], want["pmix_version"] = s.candidate, ""
+			}
+			for tag, want := range want {
+				if got := tags["parallelcluster:"+tag]; got != want {
+					t.Errorf("its image's tag %s is %q, want %q", tag, got, want)
 				}
 			}
 			if s.id == "debian" {
@@ -224,6 +239,28 @@ func TestOurScriptsOnEverySystem(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tagsOf runs the script that tags images, and returns the tags.
+func tagsOf(t *testing.T, dir string, run func(string) (string, error), text string) map[string]string {
+	t.Helper()
+	program := filepath.Join(dir, "opt/parallelcluster/pcluster-node")
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nshift; for tag; do echo \"$tag\"; done\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(commandsOf(t, text)["test/TagImage"])
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	tags := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		tags[name] = value
+	}
+	return tags
 }
 
 // stepsOf are the steps of the build phase that run scripts, in their order.
