@@ -95,7 +95,7 @@ awsbsub -jn mpi -n 2 -cf mpi.sh`)
 			t.Errorf("%s are left after delete-cluster: %s", what, left)
 		}
 	}
-	checkRecord(t, recorded, "nothing-of-hers", "batch", "build of the jobs' image", "job")
+	checkRecord(t, recorded, "nothing-of-hers", "batch", "head node", "clean-up function", "build of the jobs' image", "job")
 }
 
 // submit runs a command line that submits a job, and returns the job's ID.

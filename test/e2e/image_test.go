@@ -16,7 +16,9 @@ import (
 // TestSeedImage runs the Blue Brain document's way to an image, with its file as it
 // is: components from a bucket, the build, the AMI, and a cluster of it; then builds
 // that fail, and what is left when the image is deleted. The operating system is brought
-// up to date from the mirror by which this host has made the machines' image.
+// up to date from the mirror by which this host has made the machines' image. The last
+// builds are those of a user, who may do what the policies in docs/iam say, and what is
+// asked for in them is recorded.
 func TestSeedImage(t *testing.T) {
 	recorded := filepath.Join(t.TempDir(), "record.jsonl")
 	r := startRegion(t, "--record", recorded)
@@ -56,7 +58,7 @@ func TestSeedImage(t *testing.T) {
 		})
 		return stack
 	}
-	field := func(id, query string) string {
+	field := func(r *region, id, query string) string {
 		return strings.Trim(strings.TrimSpace(r.must(t, "pcluster", "describe-image", "--image-id", id, "--query", query)), `"`)
 	}
 	shell := func(line string) string { return strings.TrimSpace(r.must(t, "sh", "-c", line)) }
@@ -136,7 +138,7 @@ func TestSeedImage(t *testing.T) {
 		if stack := build("bad-image", "bad-config.yaml"); stack != "CREATE_FAILED" {
 			t.Errorf("stack %s", stack)
 		}
-		if status, reason := field("bad-image", "imageBuildStatus"), field("bad-image", "imagebuilderImageStatusReason"); status != "BUILD_FAILED" || !strings.Contains(reason, "step TestPackages of phase test") {
+		if status, reason := field(r, "bad-image", "imageBuildStatus"), field(r, "bad-image", "imagebuilderImageStatusReason"); status != "BUILD_FAILED" || !strings.Contains(reason, "step TestPackages of phase test") {
 			t.Errorf("describe-image says %s, %s", status, reason)
 		}
 		if left := own("image", "Images[?Name!=null] | [?contains(Name, 'bad-image')].ImageId"); left != "" {
@@ -182,8 +184,27 @@ func TestSeedImage(t *testing.T) {
 		}
 	})
 
-	building := func(r *region, id, file string) (instance string) {
-		r.must(t, "pcluster", "build-image", "--image-configuration", file, "--image-id", id)
+	// What is built from here on is a user's, with the published policies and roles under the
+	// published boundary. Until here nothing was refused to roles; what they asked for does not
+	// count for the record of an image's life.
+	const bucket, file = "sboinfrastructureassets", "bounded-config.yaml"
+	config, err := os.ReadFile(filepath.Join(r.work, "ami-config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := strings.Replace(string(config), "  Iam:\n", "  Iam:\n    PermissionsBoundary: "+r.makeBoundary(t, bucket)+"\n", 1)
+	if err := os.WriteFile(filepath.Join(r.work, file), []byte(bounded), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := record.Read(recorded, bucket); err != nil {
+		t.Error(err)
+	}
+	if err := os.Truncate(recorded, 0); err != nil {
+		t.Fatal(err)
+	}
+	ann := r.user(t, "ann", bucket, "readonly", "images", "clusters-iam")
+	building := func(id string) (instance string) {
+		ann.must(t, "pcluster", "build-image", "--image-configuration", file, "--image-id", id)
 		eventually(t, time.Minute, "the build machine of "+id+" runs", func() bool {
 			instance = strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=Build instance for ParallelClusterImage-"+id,
 				"Name=instance-state-name,Values=running", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
@@ -193,46 +214,45 @@ func TestSeedImage(t *testing.T) {
 	}
 	ended := func(id string) (status string) {
 		eventually(t, 2*time.Minute, "the build of "+id+" is over", func() bool {
-			status = field(id, "imageBuildStatus")
+			status = field(ann, id, "imageBuildStatus")
 			return status != "BUILD_IN_PROGRESS"
 		})
 		return status
 	}
+	gone := func(id string) {
+		eventually(t, time.Minute, "the stack of "+id+" is gone", func() bool {
+			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id).code != 0
+		})
+	}
 	t.Run("a build whose machine is lost fails, with the reason", func(t *testing.T) {
-		instance := building(r, "lost", "ami-config.yaml")
+		instance := building("lost")
 		r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", instance)
 		if status := ended("lost"); status != "BUILD_FAILED" {
 			t.Errorf("status %s", status)
 		}
-		if reason := field("lost", "imagebuilderImageStatusReason"); !strings.Contains(reason, instance) {
+		if reason := field(ann, "lost", "imagebuilderImageStatusReason"); !strings.Contains(reason, instance) {
 			t.Errorf("reason %q, want it to name %s", reason, instance)
 		}
-		r.must(t, "pcluster", "delete-image", "--image-id", "lost")
+		ann.must(t, "pcluster", "delete-image", "--image-id", "lost")
+		gone("lost")
 	})
-	t.Run("a build goes on when the daemon was killed; its user has the published policies", func(t *testing.T) {
-		const bucket, file = "sboinfrastructureassets", "bounded-config.yaml"
-		config, err := os.ReadFile(filepath.Join(r.work, "ami-config.yaml"))
-		if err != nil {
-			t.Fatal(err)
+	t.Run("a build goes on when the daemon was killed", func(t *testing.T) {
+		building("restarted")
+		if got := ann.must(t, "pcluster", "list-images", "--image-status", "PENDING", "--query", "images[].imageId"); !strings.Contains(got, "restarted") {
+			t.Errorf("images that are being built: %s", got)
 		}
-		bounded := strings.Replace(string(config), "  Iam:\n", "  Iam:\n    PermissionsBoundary: "+r.makeBoundary(t, bucket)+"\n", 1)
-		if err := os.WriteFile(filepath.Join(r.work, file), []byte(bounded), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		r := r.user(t, "ann", bucket, "readonly", "images", "clusters-iam")
-		building(r, "restarted", file)
+		ann.must(t, "pcluster", "get-image-stack-events", "--image-id", "restarted")
 		r.must(t, "sh", "-c", "kill -9 $(pcluster sandbox status | sed -n 's/^daemon pid \\([0-9]*\\).*/\\1/p')")
 		r.must(t, r.up...)
 		if status := ended("restarted"); status != "BUILD_COMPLETE" {
-			t.Errorf("status %s: %s", status, field("restarted", "imagebuilderImageStatusReason"))
+			t.Errorf("status %s: %s", status, field(ann, "restarted", "imagebuilderImageStatusReason"))
 		}
-		eventually(t, time.Minute, "the stack is gone", func() bool {
-			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", "restarted").code != 0
-		})
-		r.must(t, "pcluster", "delete-image", "--image-id", "restarted")
-		if _, err := record.Read(recorded, bucket); err != nil {
-			t.Error(err)
-		}
+		gone("restarted")
+		looksAtImage(t, ann, "restarted")
+		ann.must(t, "pcluster", "delete-image", "--image-id", "restarted")
+	})
+	t.Run("nothing was refused, nor asked for that the policies' tests don't know", func(t *testing.T) {
+		checkRecord(t, recorded, bucket, "image", "image's clean-up function", "machine of an image's build")
 	})
 
 	r.must(t, "pcluster", "delete-image", "--image-id", id)
@@ -246,6 +266,26 @@ func TestSeedImage(t *testing.T) {
 		layers, err := os.ReadDir(filepath.Join(r.home, "ec2", "layers"))
 		return err != nil || len(layers) == 0
 	})
+}
+
+// looksAtImage does what users do to see an image that is ready, and keeps its logs.
+func looksAtImage(t *testing.T, r *region, id string) {
+	t.Helper()
+	if got := r.must(t, "pcluster", "list-images", "--image-status", "AVAILABLE", "--query", "images[].imageId"); !strings.Contains(got, `"`+id+`"`) {
+		t.Errorf("images that are ready: %s", got)
+	}
+	r.must(t, "pcluster", "describe-image", "--image-id", id)
+	var streams []string
+	r.query(t, &streams, "pcluster", "list-image-log-streams", "--image-id", id, "--query", "logStreams[].logStreamName")
+	if len(streams) != 1 {
+		t.Fatalf("log streams of the build: %v", streams)
+	}
+	r.must(t, "pcluster", "get-image-log-events", "--image-id", id, "--log-stream-name", streams[0], "--limit", "5")
+	archive := filepath.Join(r.work, "image-logs.tar.gz")
+	r.must(t, "pcluster", "export-image-logs", "--image-id", id, "--output-file", archive)
+	if s, err := os.Stat(archive); err != nil || s.Size() == 0 {
+		t.Errorf("the logs' archive: %v, %v", s, err)
+	}
 }
 
 // TestComponentOnAFullDisk runs a component that fills the disk on which its own log is:

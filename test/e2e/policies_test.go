@@ -20,7 +20,7 @@ import (
 	"pcluster/test/permissions/record"
 )
 
-var keepRecord = flag.Bool("record", false, "make test/permissions' record of a cluster's life anew")
+var keepRecord = flag.Bool("record", false, "make test/permissions' record of a life anew")
 
 // boundary is the permissions boundary of roles, as docs/iam has it.
 const boundary = "parallelcluster-boundary"
@@ -124,10 +124,10 @@ func (r *region) iam(t *testing.T) *iam.Client {
 	return iam.NewFromConfig(cfg)
 }
 
-// checkRecord holds what was asked for in the life of a cluster against the records that
-// test/permissions judges policies by: nothing was refused, and nothing is missing there.
-// name is that of this life's record; callers are those that have to be in it beside users and
-// the head node.
+// checkRecord holds what was asked for in the life of a cluster or an image against the
+// records that test/permissions judges policies by: nothing was refused, and nothing is
+// missing there. name is that of this life's record; callers are those that have to be in it
+// beside the user.
 func checkRecord(t *testing.T, file, ownBucket, name string, callers ...string) {
 	now, err := record.Read(file, ownBucket)
 	if err != nil {
@@ -165,7 +165,7 @@ func checkRecord(t *testing.T, file, ownBucket, name string, callers ...string) 
 				n.Caller, n.Operation, n.Request.Action, n.Request.Resource, strings.Split(t.Name(), "/")[0])
 		}
 	}
-	for _, who := range append([]string{"pcluster", "CloudFormation", "head node", "clean-up function"}, callers...) {
+	for _, who := range append([]string{"pcluster", "CloudFormation"}, callers...) {
 		if asked[who] == 0 {
 			t.Errorf("the region recorded nothing of the %s", who)
 		}

@@ -133,7 +133,9 @@ func TestSmallCluster(t *testing.T) {
 	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-volumes", "--query", "Volumes[].VolumeId", "--output", "text")); left != "" {
 		t.Errorf("volumes are left after delete-cluster: %s", left)
 	}
-	t.Run("nothing was refused, nor asked for that the policies' tests don't know", func(t *testing.T) { checkRecord(t, recorded, "small-scripts", "life", "compute node") })
+	t.Run("nothing was refused, nor asked for that the policies' tests don't know", func(t *testing.T) {
+		checkRecord(t, recorded, "small-scripts", "life", "head node", "clean-up function", "compute node")
+	})
 }
 
 // bounded writes the file of a cluster whose roles have a permissions boundary.

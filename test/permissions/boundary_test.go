@@ -18,8 +18,8 @@ import (
 // boundary is the permissions boundary of roles that users make.
 func boundary(t *testing.T) policy.Document { return documents(t, "boundary")[0] }
 
-// TestBoundaryAllowsTheWorkOfNodes: what the nodes and the function of a cluster asked
-// for while it lived is inside the boundary.
+// TestBoundaryAllowsTheWorkOfNodes: what the nodes and the functions of clusters and of an
+// image asked for while those lived is inside the boundary.
 func TestBoundaryAllowsTheWorkOfNodes(t *testing.T) {
 	asked := 0
 	for _, n := range readNeeds(t) {
@@ -32,7 +32,7 @@ func TestBoundaryAllowsTheWorkOfNodes(t *testing.T) {
 		}
 	}
 	if asked < 20 {
-		t.Errorf("the record has %d permissions of nodes: too few to be the life of a cluster", asked)
+		t.Errorf("the record has %d permissions of nodes: too few to be the lives of clusters", asked)
 	}
 }
 

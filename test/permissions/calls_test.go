@@ -59,7 +59,7 @@ import (
 func TestEveryCallIsMade(t *testing.T) {
 	made := map[string]string{}
 	for _, n := range readNeeds(t) {
-		made[n.Operation] = "the lives of clusters"
+		made[n.Operation] = "the lives of clusters and images"
 	}
 	for op := range askEverything(t) {
 		made[op] = "what is asked of a region here"
@@ -94,10 +94,6 @@ func TestEveryCallIsMade(t *testing.T) {
 // elsewhere are operations that other tests make: where, and what shows it.
 var elsewhere = map[string]string{
 	"ec2:CreateFleet":             "test/e2e/torture_test.go ec2:CreateFleet",
-	"ec2:CreateTags":              "test/e2e/image_test.go TestSeedImage",
-	"ec2:DeleteSnapshot":          "test/e2e/image_test.go TestSeedImage",
-	"ec2:DeregisterImage":         "test/e2e/image_test.go TestSeedImage",
-	"ec2:DescribeImageAttribute":  "test/e2e/image_test.go TestSeedImage",
 	"ec2:DescribeVpcs":            "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
 	"efs:DescribeMountTargets":    "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
 	"imagebuilder:GetComponent":   "test/conformance/region/journeys/imagebuilder.yaml GetComponent",

@@ -393,6 +393,7 @@ func each(s policy.Statement, f func(what string, less *policy.Statement)) {
 // roleKinds are the callers that have roles of the stack.
 var roleKinds = map[string]string{
 	"head node": "head", "compute node": "compute", "login node": "login", "clean-up function": "function", "build of the jobs' image": "build", "job": "job",
+	"image's clean-up function": "image function", "machine of an image's build": "build instance",
 }
 
 // purpose says what a caller's role is allowed something for.
@@ -411,6 +412,37 @@ func TestRolesAreForWhatTheirNodesDid(t *testing.T) {
 	for _, n := range readNeeds(t) {
 		if roleKinds[n.Caller] != "" && purpose(n) == "" {
 			t.Errorf("the %s calls %s, which is not in the list of what its role is for", n.Caller, n.Request.Action)
+		}
+	}
+}
+
+// unrecorded are calls of the roles of an image's build which do not happen in the life of
+// the image that is recorded, and why.
+var unrecorded = map[string]string{
+	"image function imagebuilder:GetImage":  "CloudFormation on AWS looks whether the image is gone; the region's is told",
+	"image function sns:GetTopicAttributes": "CloudFormation on AWS looks at the topic before it deletes it",
+	"image function logs:CreateLogStream":   "the region's Lambda writes the output of functions in its own name",
+	"image function logs:PutLogEvents":      "the region's Lambda writes the output of functions in its own name",
+}
+
+// The roles of an image's build are, but for the above, for nothing that does not happen
+// in the life of every image.
+func TestRolesOfImagesDidWhatTheyAreFor(t *testing.T) {
+	did := map[string]bool{}
+	for _, n := range readLives(t)["images"] {
+		did[roleKinds[n.Caller]+" "+n.Request.Action] = true
+	}
+	for _, u := range ofImages() {
+		switch what := u.role + " " + u.action; {
+		case !did[what] && unrecorded[what] == "":
+			t.Errorf("the record of an image's life lacks %s", u)
+		case did[what] && unrecorded[what] != "":
+			t.Errorf("%s is recorded: it needs no reason", what)
+		}
+	}
+	for what := range unrecorded {
+		if !slices.ContainsFunc(ofImages(), func(u use) bool { return u.role+" "+u.action == what }) {
+			t.Errorf("no role of an image's build is for %s", what)
 		}
 	}
 }

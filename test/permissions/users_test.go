@@ -86,12 +86,15 @@ func TestPublishedPolicies(t *testing.T) {
 	t.Run("who makes networks makes and deletes one", func(t *testing.T) { r.network(t, people["network"]) })
 	t.Run("nobody gets more than the boundary allows", func(t *testing.T) { r.escalate(t, r.user(t, "intruder", kits["clusters"]...)) })
 
-	needs := map[string][]need{"clusters": slices.Concat(users(readNeeds(t)), written["clusters"]), "images": written["images"], "look": nil}
+	needs := map[string][]need{"look": nil}
+	for kit, list := range readLives(t) {
+		needs[kit] = slices.Concat(users(list), written[kit])
+	}
 	for who, more := range r.needs(t) {
 		needs[who] = append(needs[who], more...)
 	}
 	t.Run("allow what was recorded with machines, and what the region has not", func(t *testing.T) {
-		names := strings.NewReplacer("small", "another-cluster", "existing", "another-cluster", "storage", "x", "login", "y", "lab", "another-image")
+		names := strings.NewReplacer("small", "another-cluster", "existing", "another-cluster", "storage", "x", "login", "y", "lab", "another-image", "restarted", "another-image")
 		for who, list := range needs {
 			policies := documents(t, kits[who]...)
 			for _, n := range list {

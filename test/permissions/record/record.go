@@ -18,21 +18,23 @@ import (
 
 // A Need is one permission that a call asked for.
 type Need struct {
-	Caller    string // pcluster, CloudFormation, head node, compute node, clean-up function
+	Caller    string // pcluster, CloudFormation, or who has a role of a stack: head node, clean-up function, ...
 	Operation string // service and operation; of S3: the action
 	Request   policy.Request
 }
 
-// callers are who the roles of a cluster belong to, by a part of their names.
+// callers are who the roles of a stack belong to, by a part of their names.
 var callers = []struct{ part, name string }{
 	{"CleanupResources", "clean-up function"}, {"RoleHeadNode", "head node"}, {"QueuesStack", "compute node"},
 	{"LoginNodesStack", "login node"}, {"PclusterCodeBuildRole", "build of the jobs' image"}, {"PclusterJobRole", "job"},
+	{":assumed-role/ParallelClusterImage-", "machine of an image's build"}, {":assumed-role/ParallelClusterImageCleanup-", "image's clean-up function"},
 }
 
-// Read reads the record of a cluster's life: what its user and the roles of its stack
-// asked for, by [Need.Key]. What the account's administrator did is left out, and so
-// are objects in buckets of the user's own, whose names begin with own. A refusal is an
-// error: nothing in the life of a cluster is to be refused.
+// Read reads the record of the life of a cluster or an image: what its user and the roles
+// of its stack asked for, by [Need.Key]. CloudFormation is the caller of what it does in the
+// user's name; what it does in that of a role is the role's. What the account's administrator
+// did is left out, and so are objects in buckets of the user's own, whose names begin with
+// own. A refusal is an error: nothing in such a life is to be refused.
 func Read(path, own string) ([]Need, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -66,7 +68,7 @@ func Read(path, own string) ([]Need, error) {
 		}
 		for _, r := range call.Requests {
 			n := Need{caller, call.Service + ":" + call.Operation, r}
-			if r.Context["aws:calledvia"] != nil {
+			if caller == "pcluster" && r.Context["aws:calledvia"] != nil {
 				n.Caller = "CloudFormation"
 			}
 			if call.Service == "s3" {
@@ -86,7 +88,8 @@ func Read(path, own string) ([]Need, error) {
 }
 
 var (
-	ids = regexp.MustCompile(`[/-][0-9a-zA-Z._-]*[0-9][0-9a-zA-Z._-]*`)
+	// ids end in * where what is asked for is not there: not yet, or no longer.
+	ids = regexp.MustCompile(`[/-](?:[0-9a-zA-Z._-]*[0-9][0-9a-zA-Z._-]*|\*)`)
 	// random are what CloudFormation and we append to names; most have digits.
 	random = regexp.MustCompile(`-(?:[A-Z0-9]{12,}|[a-z0-9]{12}(?:[a-z0-9]{4})?)\b`)
 	uuids  = regexp.MustCompile(`[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)

@@ -16,6 +16,9 @@ func TestIDsDoNotTellPermissionsApart(t *testing.T) {
 		{"arn:aws:s3:::b/clusters/small-abcdefghijklmnop/configs/x", "arn:aws:s3:::b/clusters/small-a1b2c3d4e5f6g7h8/configs/x"},
 		{"arn:aws:logs:us-east-1:1:log-group:g:log-stream:ip-10-0-1-5.i-0a.slurm_resume", "arn:aws:logs:us-east-1:1:log-group:g:log-stream:ip-10-0-1-6.i-0b.clustermgtd"},
 		{"arn:aws:logs:us-east-1:1:log-group:/aws/codebuild/p:log-stream:285e3671-8997-4f60-999b-0a98dc295863", "arn:aws:logs:us-east-1:1:log-group:/aws/codebuild/p:log-stream:a85e3671-1997-4f60-999b-0a98dc295863"},
+		{"arn:aws:iam::1:role/parallelcluster/ParallelClusterImage-285e3671-8997-4f60-999b-0a98dc295863", "arn:aws:iam::1:role/parallelcluster/ParallelClusterImage-a85e3671-1997-4f60-999b-0a98dc295863"},
+		{"arn:aws:s3:::b/restarted-logs-202601010000/285e3671-8997-4f60-999b-0a98dc295863/x", "arn:aws:s3:::b/restarted-logs-202612312359/a85e3671-1997-4f60-999b-0a98dc295863/x"},
+		{"arn:aws:cloudformation:us-east-1:1:stack/restarted/285e3671-8997-4f60-999b-0a98dc295863", "arn:aws:cloudformation:us-east-1:1:stack/restarted/*"},
 		{"arn:aws:ecr:us-east-1:1:repository/jobs-parallelclusterdockerimagesrepo-r5qb3c07m07g", "arn:aws:ecr:us-east-1:1:repository/jobs-parallelclusterdockerimagesrepo-abcdefghijkl"},
 	} {
 		a, b := Need{Request: policy.Request{Resource: alike[0]}}, Need{Request: policy.Request{Resource: alike[1]}}
@@ -36,6 +39,8 @@ func TestRecordsOfLives(t *testing.T) {
 		stack  = `{"caller":"arn:aws:iam::1:user/ann","service":"iam","operation":"CreateRole","allowed":true,"requests":[{"Action":"iam:CreateRole","Resource":"r","Context":{"aws:calledvia":["cloudformation.amazonaws.com"]}}]}`
 		own    = `{"caller":"arn:aws:iam::1:user/ann","service":"s3","operation":"GET","allowed":true,"requests":[{"Action":"s3:GetObject","Resource":"arn:aws:s3:::mine/x"}]}`
 		head   = `{"caller":"arn:aws:sts::1:assumed-role/small-RoleHeadNode-X/i-0","service":"s3","operation":"GET","allowed":true,"requests":[{"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/x"}]}`
+		image  = `{"caller":"arn:aws:sts::1:assumed-role/ParallelClusterImage-0a/i-0","service":"ec2","operation":"CreateTags","allowed":true,"requests":[{"Action":"ec2:CreateTags","Resource":"ami"}]}`
+		end    = `{"caller":"arn:aws:sts::1:assumed-role/ParallelClusterImageCleanup-0a/ParallelClusterImage-0a","service":"sns","operation":"DeleteTopic","allowed":true,"requests":[{"Action":"sns:DeleteTopic","Resource":"t","Context":{"aws:calledvia":["cloudformation.amazonaws.com"]}}]}`
 		denied = `{"caller":"arn:aws:iam::1:user/ann","service":"ec2","operation":"RunInstances","allowed":false,"requests":[{"Action":"ec2:RunInstances","Resource":"*"}]}`
 	)
 	write := func(lines ...string) string {
@@ -45,7 +50,7 @@ func TestRecordsOfLives(t *testing.T) {
 		}
 		return path
 	}
-	needs, err := Read(write(admin, user, user, stack, own, head), "mine")
+	needs, err := Read(write(admin, user, user, stack, own, head, image, end), "mine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +58,7 @@ func TestRecordsOfLives(t *testing.T) {
 	for _, n := range needs {
 		got = append(got, n.Caller+" "+n.Operation)
 	}
-	if want := "CloudFormation iam:CreateRole, head node s3:GetObject, pcluster ec2:DescribeVpcs"; strings.Join(got, ", ") != want {
+	if want := "CloudFormation iam:CreateRole, head node s3:GetObject, image's clean-up function sns:DeleteTopic, machine of an image's build ec2:CreateTags, pcluster ec2:DescribeVpcs"; strings.Join(got, ", ") != want {
 		t.Errorf("read %s, want %s", strings.Join(got, ", "), want)
 	}
 	if _, err := Read(write(user, denied), "mine"); err == nil || !strings.Contains(err.Error(), "RunInstances") {
