@@ -255,9 +255,10 @@ func (c *torture) headCutOff(t *testing.T) {
 	if s := c.head(t, "scontrol -o show node "+node); !strings.Contains(s, "DRAIN") || !strings.Contains(s, "Reason=mine") {
 		t.Errorf("the node that a user had drained: %s", s)
 	}
-	if r := c.head(t, "sudo cat /var/log/parallelcluster/fleet_record"); !strings.Contains(r, `"cut-off"`) || !strings.Contains(r, `"in-touch"`) {
-		t.Error("the record does not tell that the head node was cut off, and is not any more")
-	}
+	eventually(t, 30*time.Second, "the record tells that the head node was cut off, and is not any more", func() bool {
+		r := c.head(t, "sudo cat /var/log/parallelcluster/fleet_record")
+		return strings.Contains(r, `"cut-off"`) && strings.Contains(r, `"in-touch"`)
+	})
 	c.head(t, "sudo scontrol update nodename="+node+" state=resume")
 	c.head(t, "scancel "+job)
 	c.want[job] = "CANCELLED"
