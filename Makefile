@@ -73,8 +73,8 @@ journeys:
 torture: build
 	go test -count=1 -timeout 25m -run 'TestTorture$$' -v ./test/e2e -torture
 
-# An image of Debian 12 with munge, PMIx and Slurm from Debian's sources.
-# It takes twenty minutes and more.
+# An image of Debian 12 with munge, PMIx and Slurm from Debian's sources, and a cluster of
+# it. It takes twenty minutes and more.
 from-source: setup
 	@$(MAKE) --no-print-directory build ARCHES=$(HOSTARCH)
 	go test -count=1 -timeout 60m -run 'TestSlurmFromSource$$' -v ./test/e2e -from-source
