@@ -471,7 +471,6 @@ func (e *environment) invoke(ctx context.Context, payload []byte) (r response, h
 			} else {
 				e.initTook = -1 // a warm start
 			}
-			e.print("START RequestId: %s Version: $LATEST", inv.id)
 			startUp.Stop()
 			timer := time.NewTimer(time.Duration(e.f.Timeout) * time.Second)
 			defer timer.Stop()
@@ -541,6 +540,7 @@ func (e *environment) runtimeAPI() http.Handler {
 	mux.HandleFunc("GET "+base+"invocation/next", func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case inv := <-e.next:
+			e.print("START RequestId: %s Version: $LATEST", inv.id) // before the function can print
 			h := w.Header()
 			h.Set("Content-Type", "application/json")
 			h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
