@@ -23,6 +23,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -56,7 +57,7 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *runs, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -139,7 +140,10 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	if err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp("/var/tmp", "pcluster-bench-")
+	if err := clearKilled(ctx, filepath.Join(root, "bin", "pcluster")); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("/var/tmp", fmt.Sprintf("%s%d-", workPrefix, os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -147,15 +151,11 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	if err != nil {
 		return fmt.Errorf("no AWS CLI: %w", err)
 	}
-	b := &bench{root: root, bin: filepath.Join(root, "bin", "pcluster"), home: filepath.Join(work, "region"), work: work, aws: strings.TrimSpace(string(aws))}
+	b := &bench{root: root, bin: filepath.Join(root, "bin", "pcluster"), home: regionHome(work), work: work, aws: strings.TrimSpace(string(aws))}
 	b.env = append(os.Environ(), "PATH="+filepath.Dir(b.bin)+":"+os.Getenv("PATH"), "PCLUSTER_SANDBOX_HOME="+b.home,
 		"PCLUSTER_LOG_FILE="+filepath.Join(work, "log"))
 	defer func() {
-		if _, missing := os.Stat(b.home); missing == nil { // rows of one process make none
-			_, destroyErr := b.output(context.WithoutCancel(ctx), b.bin, "sandbox", "destroy")
-			err = errors.Join(err, destroyErr)
-		}
-		err = errors.Join(err, os.RemoveAll(work))
+		err = errors.Join(err, removeWork(context.WithoutCancel(ctx), b.bin, work))
 	}()
 	wanted := func(name string) bool {
 		return only == "" || slices.ContainsFunc(strings.Split(only, ","), func(part string) bool { return strings.Contains(name, part) })
@@ -203,37 +203,68 @@ func run(ctx context.Context, runs int, only string) (err error) {
 	if err := b.regionUp(ctx, runs); err != nil {
 		return err
 	}
-	if wanted("large") {
-		if err := b.large(ctx); err != nil {
+	defer b.table.print() // what was measured before a failure, too
+	clusters := slices.ContainsFunc([]string{"create", "cold", "eight", "idle", "delete"}, wanted)
+	if clusters || wanted("image") {
+		if err := b.prepare(ctx); err != nil {
 			return err
 		}
-	}
-	clusters := slices.ContainsFunc([]string{"create", "cold", "eight", "idle", "delete"}, wanted)
-	if !clusters && !wanted("image") {
-		b.table.print()
-		return nil
-	}
-	if err := b.prepare(ctx); err != nil {
-		return err
 	}
 	if wanted("image") {
 		if err := b.images(ctx, runs); err != nil {
 			return err
 		}
 	}
-	if !clusters {
-		b.table.print()
-		return nil
+	if clusters {
+		for i := range runs {
+			fmt.Fprintf(os.Stderr, "bench: cluster %d of %d\n", i+1, runs)
+			if err := b.clusterRound(ctx, wanted); err != nil {
+				return err
+			}
+		}
 	}
-	for i := range runs {
-		fmt.Fprintf(os.Stderr, "bench: cluster %d of %d\n", i+1, runs)
-		if err := b.clusterRound(ctx, wanted); err != nil {
-			b.table.print()
+	if wanted("large") {
+		return b.large(ctx)
+	}
+	return nil
+}
+
+// workPrefix begins the name of a run's folder; the process's number follows.
+const workPrefix = "pcluster-bench-"
+
+// clearKilled removes what runs left that were killed outright: their regions, with
+// the machines in them, and their folders.
+func clearKilled(ctx context.Context, bin string) error {
+	left, err := filepath.Glob("/var/tmp/" + workPrefix + "*")
+	if err != nil {
+		return err
+	}
+	for _, work := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(work), workPrefix+"%d-", &pid); err != nil || syscall.Kill(pid, 0) == nil {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "bench: removing what a killed run left in", work)
+		if err := removeWork(ctx, bin, work); err != nil {
 			return err
 		}
 	}
-	b.table.print()
 	return nil
+}
+
+// regionHome is where a run's region is, in its folder.
+func regionHome(work string) string { return filepath.Join(work, "region") }
+
+// removeWork ends a run's region, if it made one, and removes its folder.
+func removeWork(ctx context.Context, bin, work string) error {
+	if _, missing := os.Stat(regionHome(work)); missing == nil { // rows of one process make none
+		cmd := exec.CommandContext(ctx, bin, "sandbox", "destroy")
+		cmd.Env = append(os.Environ(), "PCLUSTER_SANDBOX_HOME="+regionHome(work))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s stays, as its region can't be destroyed: %w\n%s", work, err, out)
+		}
+	}
+	return os.RemoveAll(work)
 }
 
 // regionUp measures the start of the region; the last one stays up.
@@ -257,6 +288,11 @@ func (b *bench) regionUp(ctx context.Context, runs int) error {
 		}
 		b.table.add("region's daemon, memory idle", "MiB", 100, daemonMemory(status))
 	}
+	return b.useRegion(ctx)
+}
+
+// useRegion has later commands ask the region that is up.
+func (b *bench) useRegion(ctx context.Context) error {
 	env, err := b.output(ctx, b.bin, "sandbox", "env")
 	if err != nil {
 		return err
