@@ -509,6 +509,7 @@ func (b *bench) output(ctx context.Context, argv ...string) (string, error) {
 	if _, err := os.Stat(b.work); err != nil {
 		cmd.Dir = "/"
 	}
+	cmd.WaitDelay = 5 * time.Second // for what a killed ssh started, which holds its standard error
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

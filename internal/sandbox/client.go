@@ -156,7 +156,8 @@ func (c *Client) Mend(ctx context.Context) (int, error) {
 // Down stops all machines, keeps the state, and ends the daemon.
 func (c *Client) Down(ctx context.Context) error { return c.do(ctx, "POST", "/down", nil, nil, nil) }
 
-// Connect opens a TCP connection to an address or name inside the region.
+// Connect opens a TCP connection to an address or name inside the region. It can be
+// closed for writing alone (CloseWrite), as a TCP connection can.
 func (c *Client) Connect(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", c.home.Control())
 	if err != nil {
@@ -187,3 +188,6 @@ type bufferedConn struct {
 }
 
 func (b bufferedConn) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// CloseWrite tells the other side that nothing more comes.
+func (b bufferedConn) CloseWrite() error { return b.Conn.(*net.UnixConn).CloseWrite() }
