@@ -273,7 +273,7 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 		if step.OnFailure == Ignore {
 			s.Status = IgnoredFailure
 		}
-		run.logf("Step %s failed: %s", step.Name, s.FailureMessage)
+		run.logf("Step %s failed: %s", step.Name, brief(err))
 	}
 	if step.If != nil && !at.Decided {
 		decision, err := run.decide(step.If, sc)
@@ -316,7 +316,7 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 		if err == nil {
 			break
 		}
-		run.logf("%s: %s", step.Action, err)
+		run.logf("%s: %s", step.Action, brief(err))
 		if at.Attempt >= step.MaxAttempts {
 			fail(err)
 			return nil
@@ -330,6 +330,19 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 		c.Outputs = outputs
 	}
 	return nil
+}
+
+// brief is the text of an error for the log, in which an action has written already
+// what led to it. Actions' errors may have a shorter form for that.
+func brief(err error) string {
+	type briefer interface {
+		error
+		Brief() string
+	}
+	if b, ok := errors.AsType[briefer](err); ok {
+		return strings.Replace(err.Error(), b.Error(), b.Brief(), 1)
+	}
+	return err.Error()
 }
 
 func orNone(s string) string {

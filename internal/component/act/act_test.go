@@ -217,7 +217,11 @@ func TestCommands(t *testing.T) {
 		"the last status counts":          {action: "ExecuteBash", in: in{"commands": []any{"false", "true"}}},
 		"exit status":                     {action: "ExecuteBash", in: in{"commands": []any{"echo no such package >&2; exit 3"}}, fails: "exit status 3: no such package", log: "CmdExecution: ExitCode 3"},
 		"binary":                          {action: "ExecuteBinary", in: in{"path": "/bin/echo", "arguments": []any{"a b", "$c"}}, stdout: "a b $c"},
-		"no binary":                       {action: "ExecuteBinary", in: in{"path": "D/none"}, fails: "no such file"},
+		"no binary":                       {action: "ExecuteBinary", in: in{"path": "D/none"}, fails: "no such file or directory"},
+		"what led to the failure":         {action: "ExecuteBash", in: in{"commands": []any{"for i in $(seq 20); do echo line $i >&2; done; echo gone; echo ' ' >&2; exit 2"}}, fails: "exit status 2: line 13\nline 14\nline 15\nline 16\nline 17\nline 18\nline 19\nline 20"},
+		"long lines":                      {action: "ExecuteBash", in: in{"commands": []any{"printf 'first\n%700s\n%500s\nlast\n' a b >&2; exit 2"}}, fails: "exit status 2: " + strings.Repeat(" ", 499) + "b\nlast"},
+		"one line longer than a reason":   {action: "ExecuteBash", in: in{"commands": []any{"printf 'x%0699d' 0 >&2; exit 2"}}, fails: "exit status 2: x" + strings.Repeat("0", 599)},
+		"it complains on its output":      {action: "ExecuteBash", in: in{"commands": []any{"echo archive: FAILED; exit 1"}}, fails: "exit status 1: archive: FAILED"},
 		"killed":                          {action: "ExecuteBash", in: in{"commands": []any{"kill -9 $$"}}, fails: "signal: killed"},
 		"a service keeps no step waiting": {action: "ExecuteBash", in: in{"commands": []any{"sleep 30 & echo $! >D/pid", "echo on"}}, stdout: "on"},
 	} {
@@ -230,7 +234,7 @@ func TestCommands(t *testing.T) {
 			}
 			switch {
 			case tt.fails != "":
-				if err == nil || !strings.Contains(err.Error(), tt.fails) {
+				if err == nil || !strings.HasSuffix(err.Error(), tt.fails) {
 					t.Errorf("error %v, want %q", err, tt.fails)
 				}
 			case err != nil:
@@ -362,7 +366,7 @@ func TestTransfers(t *testing.T) {
 
 func TestExecutorKeepsALogFolder(t *testing.T) {
 	d, problems := component.Parse([]byte("name: n\nschemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n" +
-		"      - {name: one, action: ExecuteBash, inputs: {commands: [echo hello]}}\n      - {name: two, action: Reboot}\n      - {name: three, action: ExecuteBash, inputs: {commands: [exit 7]}}\n"))
+		"      - {name: one, action: ExecuteBash, inputs: {commands: [echo hello]}}\n      - {name: two, action: Reboot}\n      - {name: three, action: ExecuteBash, inputs: {commands: ['echo no; echo none; exit 7']}}\n"))
 	if err := problems.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -384,12 +388,12 @@ func TestExecutorKeepsALogFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := r.Summary(dir), (component.Summary{ExecutionID: id, Status: component.Failed, FailedStepCount: 1, ExecutedStepCount: 3,
-		FailureMessage: "Document n failed: step three of phase build: exit status 7", LogURL: dir}); got != want {
+		FailureMessage: "Document n failed: step three of phase build: exit status 7: no\nnone", LogURL: dir}); got != want {
 		t.Errorf("summary %+v, want %+v", got, want)
 	}
 	var said []string
 	files := tree(t, dir)
-	if want := `{"n":{"build":{"one":{"inputs":{"commands":["echo hello"]},"outputs":[{"stdout":"hello"}]},"three":{"inputs":{"commands":["exit 7"]},"outputs":null},"two":{"inputs":null,"outputs":null}}}}`; compact(t, files[ChainingFile]) != want {
+	if want := `{"n":{"build":{"one":{"inputs":{"commands":["echo hello"]},"outputs":[{"stdout":"hello"}]},"three":{"inputs":{"commands":["echo no; echo none; exit 7"]},"outputs":null},"two":{"inputs":null,"outputs":null}}}}`; compact(t, files[ChainingFile]) != want {
 		t.Errorf("chained values %s, want %s", compact(t, files[ChainingFile]), want)
 	}
 	for _, want := range []string{" Debug phase build, step one: ExecuteBash, attempt 1 of 1, timeout 7200 s, onFailure Abort\n", "step two: restart of the machine", "step three: failed after "} {
@@ -409,7 +413,8 @@ func TestExecutorKeepsALogFolder(t *testing.T) {
 		"Info Document d.yaml", "Info Phase build", "Info Step one", "Info ExecuteBash: STARTED EXECUTION", "Info CmdExecution: Stdout: hello", "Info CmdExecution: ExitCode 0",
 		"Info ExecuteBash: FINISHED EXECUTION", "Info Step two", "Info Reboot: STARTED EXECUTION", "Info Executor: the machine is going to be restarted",
 		"Info Document d.yaml", "Info Phase build", "Info Step two", "Info Executor: the machine was restarted", "Info Step three", "Info ExecuteBash: STARTED EXECUTION",
-		"Info CmdExecution: ExitCode 7", "Info ExecuteBash: exit status 7", "Info Step three failed: exit status 7", "Info Executor: FINISHED EXECUTION OF ALL DOCUMENTS",
+		"Info CmdExecution: Stdout: no", "Info CmdExecution: Stdout: none", "Info CmdExecution: ExitCode 7",
+		"Info ExecuteBash: exit status 7: none", "Info Step three failed: exit status 7: none", "Info Executor: FINISHED EXECUTION OF ALL DOCUMENTS",
 		"Info TOE has completed execution with failure - Execution failed!",
 	}
 	if diff := cmp.Diff(want, said); diff != "" {

@@ -76,12 +76,10 @@ func (c *call) run(ctx context.Context, name string, args ...string) (output, er
 			said.WriteString(line + "\n")
 		}
 	})
-	last := ""
+	end := &commandError{}
 	stderr.follow(func(line string) {
 		c.log("CmdExecution: Stderr: " + line)
-		if strings.TrimSpace(line) != "" {
-			last = line
-		}
+		end.heard(line)
 	})
 	err = cmd.Wait()
 	if ctx.Err() != nil {
@@ -108,10 +106,54 @@ func (c *call) run(ctx context.Context, name string, args ...string) (output, er
 		return output{"stdout": strings.TrimSuffix(said.String(), "\n")}, nil
 	case status == rebootStatus:
 		return nil, &component.Reboot{Again: true}
-	case last != "":
-		return nil, fmt.Errorf("exit status %d: %s", status, last)
 	}
-	return nil, fmt.Errorf("exit status %d", status)
+	if len(end.said) == 0 {
+		for line := range strings.Lines(said.String()) {
+			end.heard(line)
+		}
+	}
+	end.status = status
+	return nil, end
+}
+
+// What a commandError keeps: Image Builder has room for 1024 characters of a reason.
+const (
+	saidLines = 8
+	saidBytes = 600
+)
+
+// A commandError is how a command ended, with the last lines of what it said: that
+// make failed says little without what failed in it.
+type commandError struct {
+	status int
+	said   []string
+}
+
+func (e *commandError) heard(line string) {
+	line = strings.TrimRight(line, " \t\n")
+	if line == "" {
+		return
+	}
+	if len(line) > saidBytes {
+		line = strings.ToValidUTF8(line[:saidBytes], "")
+	}
+	e.said = append(e.said, line)
+	for size := len(strings.Join(e.said, "\n")); len(e.said) > saidLines || size > saidBytes; e.said = e.said[1:] {
+		size -= len(e.said[0]) + 1
+	}
+}
+
+func (e *commandError) Error() string { return e.with(e.said) }
+
+// Brief is the error for a reader of the log, who has read the rest above it.
+func (e *commandError) Brief() string { return e.with(e.said[max(0, len(e.said)-1):]) }
+
+func (e *commandError) with(said []string) string {
+	text := fmt.Sprintf("exit status %d", e.status)
+	if len(said) > 0 {
+		text += ": " + strings.Join(said, "\n")
+	}
+	return text
 }
 
 // lines is a pipe whose text is read line by line.
