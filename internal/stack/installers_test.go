@@ -146,8 +146,8 @@ func TestFetchUnpacksWhatItKnows(t *testing.T) {
 		fail bool
 	}{
 		"the archive that we know": {"/thing.tar.gz", hex.EncodeToString(right[:]), "known", false},
-		"another":                  {"/thing.tar.gz", strings.Repeat("0", 64), "FAILED", true},
-		"none":                     {"/gone.tar.gz", hex.EncodeToString(right[:]), "404", true},
+		"another":                  {"/thing.tar.gz", strings.Repeat("0", 64), "/thing.tar.gz is not the archive with the checksum 0000", true},
+		"none":                     {"/gone.tar.gz", hex.EncodeToString(right[:]), "/gone.tar.gz can't be fetched", true},
 	} {
 		cmd := exec.Command(bash, "-c", "set -eu\n"+fetchFunction+"\nfetch "+server.URL+tt.path+" "+tt.sum+"\ncat file; rm file archive")
 		cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "LC_ALL=C")

@@ -111,14 +111,16 @@ var stubs = map[string]string{
 			*) touch "$S/usr/include/munge.h" ;;
 			esac ;;
 		"install install-contrib") mkdir -p "$S/opt/slurm/sbin" "$S/opt/slurm/lib/slurm"
-			for f in auth_munge mpi_pmix accounting_storage_mysql; do touch "$S/opt/slurm/lib/slurm/$f.so"; done
+			for f in auth_munge mpi_pmix accounting_storage_mysql cgroup_v2; do touch "$S/opt/slurm/lib/slurm/$f.so"; done
 			printf '#!/bin/sh\necho slurm 25.11.6\n' >"$S/opt/slurm/sbin/slurmd"; chmod +x "$S/opt/slurm/sbin/slurmd" ;;
 		esac`,
+	"dpkg-query": `for p; do :; done; [ "$p" != libpmix2t64 ] || [ ! -x "$S/bin/slurmd" ] || echo 5.0.7`,
 	// What is asked for is written down; what the system does not have fails as a whole.
 	"apt-get dnf yum": `case " $* " in
 		*" config-manager "*) for last; do :; done; [ "$last" = "$(cat "$S/repository")" ]; exit ;;
 		*" groupinstall "*) for last; do :; done; echo "@$last" >>"$S/asked"; exit 0 ;;
 		*" install "*) ;;
+		*" remove "*) rm -f "$S/usr/bin/scontrol"; exit 0 ;;
 		*) exit 0 ;;
 		esac
 		missing=0
@@ -208,8 +210,8 @@ func TestOurScriptsOnEverySystem(t *testing.T) {
 			}
 			tags := tagsOf(t, dir, run, documents["ParallelClusterTagComponent"])
 			want := map[string]string{"os": name, "slurm_version": "25.11.6", "pmix_version": "5.0.11"}
-			if name == "ubuntu2404" || name == "debian13" { // have a Slurm that is taken, which has its PMIx elsewhere
-				want["slurm_version"], want["pmix_version"] = s.candidate, ""
+			if name == "ubuntu2404" || name == "debian13" { // have a Slurm that is taken, and with it their PMIx
+				want["slurm_version"], want["pmix_version"] = s.candidate, "5.0.7"
 			}
 			for tag, want := range want {
 				if got := tags["parallelcluster:"+tag]; got != want {
@@ -236,6 +238,52 @@ func TestOurScriptsOnEverySystem(t *testing.T) {
 				if !asked[p] {
 					t.Errorf("packages.txt has %s, for which nobody asks", p)
 				}
+			}
+		})
+	}
+}
+
+// TestSlurmOfTheParentImage: what clusters can use stays, and what they can't is replaced,
+// so that nobody finds it.
+func TestSlurmOfTheParentImage(t *testing.T) {
+	_, absent := knownPackages(t)
+	const ours, system = "opt/slurm/sbin/slurmd", "bin/slurmd"
+	for name, tt := range map[string]struct {
+		of, file, says, asked string
+		want                  string
+		systems               bool // the operating system's programs are still there
+	}{
+		"ours":                        {"debian12", ours, "slurm 24.05.1", "", "slurm 24.05.1", true},
+		"ours, of the oldest release": {"alinux2023", ours, "slurm 23.11.10", "", "slurm 23.11.10", true},
+		"ours, too old":               {"debian12", ours, "slurm 22.05.8", "", "slurm 25.11.6", false},
+		"ours, not the one asked for": {"debian12", ours, "slurm 24.05.1", "25-11-6-1", "slurm 25.11.6", false},
+		"the system's":                {"debian13", system, "slurm-wlm 24.11.5", "", "slurm-wlm 24.11.5", true},
+		"the system's, too old":       {"debian12", system, "slurm-wlm 22.05.8", "", "slurm 25.11.6", false},
+		"too old for Rocky, too":      {"rocky9", system, "slurm 22.05.9", "", "slurm 25.11.6", false},
+		"not the one asked for":       {"debian13", system, "slurm-wlm 24.11.5", "25-11-6-1", "slurm 25.11.6", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, run := systems[tt.of].machine(t, absent[tt.of])
+			write := func(name, text string) {
+				if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(tt.file, "#!/bin/sh\necho "+tt.says+"\n")
+			write("usr/bin/scontrol", "")
+			script := commandsOf(t, everyDocument(t)["SlurmComponent"])["build/Slurm"]
+			if out, err := run(strings.Replace(script, "asked=''", "asked='"+tt.asked+"'", 1)); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if got, err := run("/opt/slurm/sbin/slurmd -V"); err != nil || strings.TrimSpace(got) != tt.want {
+				t.Errorf("the image has %q, want %q: %v", got, tt.want, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "usr/bin/scontrol")); (err == nil) != tt.systems {
+				t.Errorf("the system's programs: %v; are they to be there: %t", err, tt.systems)
 			}
 		})
 	}
