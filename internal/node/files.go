@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -72,14 +73,19 @@ func (h *Host) layout(n *spec.Node, self *Identity) error {
 	return h.profile()
 }
 
-// profile puts Slurm into the PATH of login shells.
-func (h *Host) profile() error {
-	sh := "export PATH=$PATH:" + slurm.BinDir + "\nexport MANPATH=$MANPATH:" + slurm.Prefix + "/share/man\n"
-	csh := "setenv PATH ${PATH}:" + slurm.BinDir + "\n"
-	if err := h.write("/etc/profile.d/slurm.sh", 0o644, rootUser, []byte(sh)); err != nil {
-		return err
-	}
-	return h.write("/etc/profile.d/slurm.csh", 0o644, rootUser, []byte(csh))
+// profile puts Slurm into the PATH of login shells. It does so on each node by itself:
+// what is below /opt/slurm, where others source it, is there only once that is mounted.
+func (h *Host) profile() error { return h.shellSettings("/etc/profile.d") }
+
+// shellSettings leaves in a folder what puts Slurm's programs and manual into a shell's
+// environment. An empty MANPATH stands for the system's own.
+func (h *Host) shellSettings(dir string) error {
+	const manual = slurm.Prefix + "/share/man"
+	sh := "export PATH=\"$PATH:" + slurm.BinDir + "\"\nexport MANPATH=\"${MANPATH-}:" + manual + "\"\n"
+	csh := "setenv PATH \"${PATH}:" + slurm.BinDir + "\"\nif ( ! $?MANPATH ) setenv MANPATH \"\"\nsetenv MANPATH \"${MANPATH}:" + manual + "\"\n"
+	return errors.Join(
+		h.write(dir+"/slurm.sh", 0o644, rootUser, []byte(sh)),
+		h.write(dir+"/slurm.csh", 0o644, rootUser, []byte(csh)))
 }
 
 // rotated are the logs that logrotate cuts, by node type, and their limits.

@@ -146,7 +146,12 @@ func (n *node) controllerSteps(places, configured []string) []steps.Step {
 	c := n.config
 	ready := append([]string{"users"}, places...)
 	list := []steps.Step{
-		{Name: "slurm", After: ready, Do: func(context.Context) error { return n.slurmTree() }},
+		{Name: "slurm", After: ready, Do: func(ctx context.Context) error {
+			if err := n.slurmTree(); err != nil {
+				return err
+			}
+			return n.checkSlurm(ctx, "slurmctld")
+		}},
 		{Name: "munge", After: ready, Do: func(ctx context.Context) error {
 			return n.makeMungeKey(ctx, n.secrets, c.Scheduling.SlurmSettings.MungeKeySecretArn)
 		}},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -246,6 +247,44 @@ func TestSlurmOfTheDistributionIsLinked(t *testing.T) {
 	}
 	if target, err := os.Readlink(h.path("/etc/slurm")); err != nil || target != slurm.ConfDir {
 		t.Errorf("/etc/slurm: %s, %v", target, err)
+	}
+}
+
+func TestSlurmThatIsTooOldIsNamed(t *testing.T) {
+	h, _ := testHost(t)
+	for said, want := range map[string]string{
+		"slurm 24.11.5\n":     "<nil>",
+		"of my own\n":         "<nil>",
+		"slurm-wlm 22.05.8\n": "the image has slurm-wlm 22.05.8, and clusters need Slurm 23.11 or later: take an image that build-image has made",
+	} {
+		h.Run = func(context.Context, string, ...string) (string, error) { return said, nil }
+		if err := h.checkSlurm(t.Context(), "slurmctld"); fmt.Sprint(err) != want {
+			t.Errorf("%q: %v", said, err)
+		}
+	}
+}
+
+// What shells source to find Slurm works with an environment that has no MANPATH, in
+// shells that stop at what is not set, and from both places.
+func TestShellsFindSlurm(t *testing.T) {
+	h, _ := testHost(t)
+	if err := errors.Join(h.profile(), h.shellSettings(slurm.ConfDir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"/etc/profile.d", slurm.ConfDir} {
+		for _, tt := range []struct {
+			env  []string
+			want string
+		}{
+			{[]string{"PATH=/bin"}, "/bin:/opt/slurm/bin :/opt/slurm/share/man\n"},
+			{[]string{"PATH=/bin", "MANPATH=/my man"}, "/bin:/opt/slurm/bin /my man:/opt/slurm/share/man\n"},
+		} {
+			cmd := exec.Command("/bin/sh", "-euc", `. "$0"; exec /bin/sh -c 'echo "$PATH $MANPATH"'`, h.path(dir+"/slurm.sh"))
+			cmd.Env = tt.env
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != tt.want {
+				t.Errorf("%s with %q: %v, %q, want %q", dir, tt.env, err, out, tt.want)
+			}
+		}
 	}
 }
 

@@ -43,6 +43,20 @@ func (h *Host) slurmTree() error {
 	return nil
 }
 
+// checkSlurm says if the image has a Slurm that is too old for clusters, of which users
+// would hear in the words of a daemon that does not know its configuration. What says
+// nothing of its release may be somebody's own.
+func (h *Host) checkSlurm(ctx context.Context, daemon string) error {
+	said, err := h.Run(ctx, slurm.Prefix+"/sbin/"+daemon, "-V")
+	if err != nil {
+		return fmt.Errorf("the image's Slurm does not run: %w", err)
+	}
+	if r, ok := slurm.ReleaseOf(said); ok && r.Before(slurm.OldestRelease) {
+		return fmt.Errorf("the image has %s, and clusters need Slurm %s or later: take an image that build-image has made", strings.TrimSpace(said), slurm.OldestRelease)
+	}
+	return nil
+}
+
 // slurmPrograms are the names, or beginnings of names, of Slurm's programs.
 var slurmPrograms = []string{"slurm", "sacct", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "scrontab", "sdiag", "sh5util", "sinfo", "sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger", "sview"}
 
@@ -95,8 +109,7 @@ func (h *Host) configureSlurm(c *config.Cluster, f slurm.Facts) error {
 			return err
 		}
 	}
-	sh := "PATH=$PATH:" + slurm.BinDir + "\nMANPATH=$MANPATH:" + slurm.Prefix + "/share/man\n"
-	if err := h.write(slurm.ConfDir+"/slurm.sh", 0o644, rootUser, []byte(sh)); err != nil {
+	if err := h.shellSettings(slurm.ConfDir); err != nil {
 		return err
 	}
 	if err := h.write(fleetConfig, 0o644, rootUser, slurm.FleetConfig(c).JSON()); err != nil {
@@ -231,6 +244,9 @@ func (h *Host) lastLines(path string) string {
 // that the node has just booted, which it has; otherwise slurmctld compares clocks
 // in whole seconds, and waits for a boot that it may have missed.
 func (h *Host) startNodeDaemon(ctx context.Context, name string, self *Identity) error {
+	if err := h.checkSlurm(ctx, "slurmd"); err != nil {
+		return err
+	}
 	options := "-N " + name
 	if help, err := h.Run(ctx, "sh", "-c", slurm.Prefix+"/sbin/slurmd -h 2>&1"); err == nil && strings.Contains(help, "--instance-id") {
 		options += " --instance-id=" + self.InstanceID + " --instance-type=" + self.InstanceType
