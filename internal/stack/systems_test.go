@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -146,6 +147,10 @@ func (s system) machine(t *testing.T, absent []string) (dir string, run func(scr
 		}
 	}
 	write := func(name, text string, mode os.FileMode) {
+		// A process that another system's test starts meanwhile would hold the file open for
+		// writing until its exec, and the program could not be run ("text file busy").
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
 			t.Fatal(err)
 		}

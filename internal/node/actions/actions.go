@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -185,6 +186,10 @@ func (r *Runner) fetch(ctx context.Context, location, file string) (sum string, 
 		return "", fmt.Errorf("larger than %d MiB", maxScript>>20)
 	}
 	hash := sha256.Sum256(data)
+	// A process that another step starts meanwhile would hold the file open for writing
+	// until its exec, and the script could not be run ("text file busy").
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	return hex.EncodeToString(hash[:]), os.WriteFile(file, unixLines(data), 0o700)
 }
 

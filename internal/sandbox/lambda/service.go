@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -329,6 +330,10 @@ func unpackFile(path string, file *zip.File) error {
 		return err
 	}
 	defer in.Close()
+	// A process that another goroutine starts meanwhile would hold the file open for
+	// writing until its exec, and the program could not be run ("text file busy").
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, file.Mode().Perm()|0o400)
 	if err != nil {
 		return err
