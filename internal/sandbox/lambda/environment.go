@@ -376,8 +376,12 @@ func (e *environment) keep(text string) {
 
 // collected returns when all that the process printed before is in the log.
 func (e *environment) collected(id string) {
-	_, _ = e.output.WriteString(mark + id + "\n") // fails after the end of the process
-	deadline := time.After(time.Second)
+	patience := time.Minute // for a busy host
+	if _, err := e.output.WriteString(mark + id + "\n"); err != nil {
+		// The process has ended, and what it has left behind may hold the pipe.
+		patience = 5 * time.Second
+	}
+	deadline := time.After(patience)
 	for {
 		select {
 		case <-e.ended:

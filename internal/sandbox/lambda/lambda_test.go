@@ -66,7 +66,7 @@ func main() {
 
 // code builds the program once for all tests of the package.
 var code = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp(".", "testdata-program-")
+	dir, err := os.MkdirTemp(".", "_program-")
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func invoke(t *testing.T, s *Service, do string) (map[string]string, *lambda.Inv
 
 func TestFunctionRunsWarmWithItsRole(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	first, out := invoke(t, s, "work")
 	if out.FunctionError != nil || first["key"] != "ASIAEXAMPLE" || first["endpoint"] != "https://127.0.0.1:4566" || first["mine"] != "yes" {
 		t.Fatalf("answer %v, error %v", first, aws.ToString(out.FunctionError))
@@ -180,11 +180,21 @@ func TestFunctionRunsWarmWithItsRole(t *testing.T) {
 
 func TestFailuresOfFunctionsAreAnswers(t *testing.T) {
 	s := open(t)
-	create(t, s, 1)
+	create(t, s, 60)
+	within := func(seconds int32) {
+		t.Helper()
+		if _, err := s.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("f"), Timeout: &seconds}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for do, want := range map[string]string{"fail": "no luck", "exit": "Runtime.ExitError", "hang": "Task timed out after 1.00 seconds"} {
+		if do == "hang" {
+			within(1)
+		}
 		if _, out := invoke(t, s, do); aws.ToString(out.FunctionError) != "Unhandled" || !strings.Contains(string(out.Payload), want) {
 			t.Errorf("%s: error %q, payload %s", do, aws.ToString(out.FunctionError), out.Payload)
 		}
+		within(60)
 		if _, out := invoke(t, s, "work"); out.FunctionError != nil {
 			t.Errorf("after %s the next event failed: %s", do, out.Payload)
 		}
@@ -193,7 +203,7 @@ func TestFailuresOfFunctionsAreAnswers(t *testing.T) {
 
 func TestNoProcessOutlivesTheService(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	answer, _ := invoke(t, s, "work")
 	s.Close()
 	if _, err := os.Stat("/proc/" + answer["pid"]); err == nil {
@@ -203,7 +213,7 @@ func TestNoProcessOutlivesTheService(t *testing.T) {
 
 func TestWhatIsNotAFunction(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	code := func(err error) string {
 		var api smithy.APIError
 		if errors.As(err, &api) {
@@ -236,7 +246,7 @@ func lines(path string) []string {
 
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for range 5000 {
+	for range 60_000 {
 		if holds() {
 			return
 		}
@@ -247,7 +257,7 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 
 func TestLogTellsStartEndAndReport(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	_, out := invoke(t, s, "work")
 	tail, err := base64.StdEncoding.DecodeString(aws.ToString(out.LogResult))
 	if err != nil {
@@ -276,7 +286,7 @@ $`)
 func TestEventThatNobodyWaitsForIsTriedThreeTimes(t *testing.T) {
 	s := open(t)
 	s.retries = []time.Duration{time.Millisecond, time.Millisecond}
-	create(t, s, 3)
+	create(t, s, 60)
 	for do, want := range map[string]int{"fail": 3, "work": 1} {
 		count := filepath.Join(t.TempDir(), "count")
 		out, err := s.Invoke(t.Context(), &lambda.InvokeInput{
@@ -311,7 +321,7 @@ func TestEventUnderWaySurvivesTheService(t *testing.T) {
 	go func() { s.Close(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Close waits for a function that hangs")
 	}
 	if err := db.Close(); err != nil {
@@ -333,7 +343,7 @@ func TestEventUnderWaySurvivesTheService(t *testing.T) {
 
 func TestOldCodeIsRemoved(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	var other bytes.Buffer
 	z := zip.NewWriter(&other)
 	if w, err := z.Create("bootstrap"); err != nil {
@@ -364,7 +374,7 @@ func TestOldCodeIsRemoved(t *testing.T) {
 
 func TestOnlyTheLatestVersionExists(t *testing.T) {
 	s := open(t)
-	create(t, s, 3)
+	create(t, s, 60)
 	_, err := s.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("f"), Qualifier: aws.String("prod")})
 	var api smithy.APIError
 	if !errors.As(err, &api) || api.ErrorCode() != "ResourceNotFoundException" {
