@@ -195,13 +195,13 @@ func startShell(t *testing.T, path string, args []string) *shellSession {
 	cmd.Dir = s.home
 	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + s.home, "TERM=dumb", "LANG=C.UTF-8", "PCLUSTER_IN_SHELL=1", "AWS_DEFAULT_REGION=us-east-1", "PS1=$ "}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program
-	hung := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() }) // which ends the reading
-	t.Cleanup(func() { hung.Stop() })
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	hung := time.AfterFunc(5*time.Minute, func() { cmd.Process.Kill() }) // which ends the reading
 	t.Cleanup(func() {
+		hung.Stop()
 		cmd.Process.Kill()
 		cmd.Wait()
 		person.Close()

@@ -25,7 +25,7 @@ func TestTwoDaemonsDoNotKeepOneFleet(t *testing.T) {
 		StateFile: filepath.Join(h.dir, "fleet.json"), Socket: filepath.Join(h.dir, "fleet.sock"),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
-	refused, stop := context.WithTimeout(t.Context(), 10*time.Second) // that it has to be told to end is a failure
+	refused, stop := context.WithTimeout(t.Context(), 2*time.Minute) // that it has to be told to end is a failure
 	defer stop()
 	err := second.Run(refused)
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {

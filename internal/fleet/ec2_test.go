@@ -281,20 +281,22 @@ func TestTerminatingWhatIsGoneEndsTheRest(t *testing.T) {
 }
 
 func TestBucket(t *testing.T) {
-	b := newBucket(1000, 2)
-	began := time.Now()
-	for range 2 {
-		if err := b.take(t.Context()); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucket(10, 2)
+		began := time.Now()
+		for i, want := range []time.Duration{0, 0, 100 * time.Millisecond} {
+			if err := b.take(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(began); got < want || got > want+time.Millisecond {
+				t.Errorf("token %d came after %v, want %v", i+1, got, want)
+			}
 		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	slow := newBucket(0.001, 0)
-	if err := slow.take(ctx); err == nil {
-		t.Error("a token that comes in 1000 s was taken")
-	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("two tokens took %v", took)
-	}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		slow := newBucket(0.001, 0)
+		if err := slow.take(ctx); err == nil {
+			t.Error("a token that comes in 1000 s was taken")
+		}
+	})
 }

@@ -84,6 +84,10 @@ func (q quietEC2) DescribeInstanceStatus(context.Context, *ec2.DescribeInstanceS
 	return &ec2.DescribeInstanceStatusOutput{}, q.met("DescribeInstanceStatus")
 }
 
+func (q quietEC2) TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error) {
+	return &ec2.TerminateInstancesOutput{}, q.met("TerminateInstances")
+}
+
 type quietTable struct {
 	dynamoAPI
 	*calls
@@ -336,6 +340,26 @@ func TestNodesThatDoNotAnswerAreAskedAfter(t *testing.T) {
 		}
 		if n := q.count["DescribeInstanceStatus"]; n < 15 || n > 36 {
 			t.Errorf("EC2 was asked for the health of instances %d times in ten minutes", n)
+		}
+		q.end(t)
+	})
+}
+
+// Slurm's suspend program is heard at once, and not at the next look.
+func TestANodeThatIsGivenUpEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuiet(t, 20)
+		q.run(t)
+		time.Sleep(10*time.Minute + slurmInterval/5)
+		synctest.Wait()
+		clear(q.count)
+		if err := q.d.handle(t.Context(), nil, Message{Op: OpSuspend, Nodes: "q-dy-a-3"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(slurmInterval / 10)
+		synctest.Wait()
+		if n := q.count["TerminateInstances"]; n != 1 {
+			t.Errorf("EC2 was told %d times to end instances:\n%s", n, q.log.String())
 		}
 		q.end(t)
 	})

@@ -48,7 +48,7 @@ func TestIndependentStepsRunAtOnce(t *testing.T) {
 		select {
 		case met <- struct{}{}:
 		case <-met:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			return errors.New("the other step did not run at the same time")
 		}
 		return nil

@@ -260,7 +260,7 @@ func (r *realRegion) prepare(t *testing.T, body []byte) func(round string) []typ
 // settle waits for the end of an operation and wants its result.
 func (r *realRegion) settle(t *testing.T, id, status string) types.Stack {
 	t.Helper()
-	for range 3000 {
+	for range 30_000 {
 		out, err := r.cfn.DescribeStacks(t.Context(), &sdk.DescribeStacksInput{StackName: aws.String(id)})
 		if err != nil {
 			t.Fatal(err)

@@ -324,7 +324,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 // settle waits until machines are what the instances' rows say.
 func (r *testRegion) settle() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := r.work.wait(ctx); err != nil {
 		r.t.Fatalf("instances do not settle: %v", err)
@@ -419,7 +419,7 @@ func benchRegion(b *testing.B, n int) *testRegion {
 // eventually waits for what happens in the background.
 func eventually(t testing.TB, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not happen")
 		}

@@ -132,7 +132,7 @@ func (w *world) dra(id string) types.DataRepositoryAssociation {
 // eventually waits until what another goroutine does has happened.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for until := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for until := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(until) {
 			w.t.Fatalf("never: %s", what)
 		}

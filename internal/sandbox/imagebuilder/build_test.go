@@ -134,7 +134,7 @@ func (y *yard) end(t asserting, arn string) *types.Image {
 	t.Helper()
 	select {
 	case <-y.news:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the build does not end")
 	}
 	out, err := y.GetImage(context.Background(), &sdk.GetImageInput{ImageBuildVersionArn: &arn})
@@ -423,7 +423,7 @@ func TestBuildGoesOnAfterAnyDeath(t *testing.T) {
 			case text := <-y.news:
 				y.news <- text // for end
 				done = true
-			case <-time.After(5 * time.Second):
+			case <-time.After(2 * time.Minute):
 				rt.Fatal("neither dead nor done")
 			}
 		}

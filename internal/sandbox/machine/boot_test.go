@@ -97,9 +97,9 @@ func TestHowMachinesEnd(t *testing.T) {
 		end  func(id string) error
 		want ExitReason
 	}{
-		"powered off from inside": {func(id string) error { r.mustSh(id, "systemctl poweroff"); return nil }, PoweredOff},
-		"halted from inside":      {func(id string) error { r.mustSh(id, "shutdown -h now"); return nil }, PoweredOff},
-		"rebooted from inside":    {func(id string) error { r.mustSh(id, "systemctl reboot"); return nil }, Rebooted},
+		"powered off from inside": {func(id string) error { r.last(id, "systemctl poweroff"); return nil }, PoweredOff},
+		"halted from inside":      {func(id string) error { r.last(id, "shutdown -h now"); return nil }, PoweredOff},
+		"rebooted from inside":    {func(id string) error { r.last(id, "systemctl reboot"); return nil }, Rebooted},
 		"stopped":                 {func(id string) error { return r.m.Stop(t.Context(), id) }, Stopped},
 		"killed":                  {func(id string) error { return r.m.Kill(t.Context(), id) }, Stopped},
 		"its init killed":         {func(id string) error { return r.kill(id, func(r record) process { return r.Leader }) }, Died},
@@ -190,16 +190,16 @@ func TestGroupsBetweenMachines(t *testing.T) {
 	r.start(a)
 	r.start(b)
 	waitFor(t, "sshd", patience, func() bool { return r.greeted(b.Interfaces[0].Addr) })
-	const call = "timeout 1 bash -c 'head -c4 </dev/tcp/10.0.1.6/22'"
-	if out, err := r.sh(a.ID, call); err != nil || out != "SSH-" {
+	const call = "bash -c 'head -c4 </dev/tcp/10.0.1.6/22'"
+	if out, err := r.sh(a.ID, "timeout 60 "+call); err != nil || out != "SSH-" {
 		t.Errorf("open: %q, %v", out, err)
 	}
 	r.allow()
-	if out, err := r.sh(a.ID, call); err == nil {
+	if out, err := r.sh(a.ID, "timeout 1 "+call); err == nil {
 		t.Errorf("closed: %q", out)
 	}
 	r.allow(vpc.Rule{Protocol: "tcp", FromPort: 22, ToPort: 22, GroupID: "sg-0test"})
-	if out, err := r.sh(a.ID, call); err != nil || out != "SSH-" {
+	if out, err := r.sh(a.ID, "timeout 60 "+call); err != nil || out != "SSH-" {
 		t.Errorf("open to the group: %q, %v", out, err)
 	}
 }
@@ -347,7 +347,7 @@ func TestNextDaemonFindsMachines(t *testing.T) {
 	if id, ok := r.m.ByAddress(lives.Interfaces[0].Addr); !ok || id != lives.ID {
 		t.Errorf("who has %s: %q, %v", lives.Interfaces[0].Addr, id, ok)
 	}
-	r.mustSh(ends.ID, "systemctl poweroff")
+	r.last(ends.ID, "systemctl poweroff")
 	r.wantExit(ends.ID, PoweredOff)
 	if err := r.kill(dies.ID, func(r record) process { return r.Leader }); err != nil {
 		t.Error(err)

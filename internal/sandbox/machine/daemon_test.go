@@ -70,6 +70,6 @@ func TestMachineOutlivesItsDaemon(t *testing.T) {
 	r.m = r.open()
 	waitFor(t, "sshd of the orphan", patience, func() bool { return r.greeted(s.Interfaces[0].Addr) })
 	// Its keeper lives on: the reason of an end is known, not guessed.
-	r.mustSh(s.ID, "systemctl reboot")
+	r.last(s.ID, "systemctl reboot")
 	r.wantExit(s.ID, Rebooted)
 }

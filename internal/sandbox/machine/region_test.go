@@ -248,6 +248,14 @@ func (r *testRegion) mustSh(id, script string) string {
 	return out
 }
 
+// last runs a script that ends the machine, and may end with it before it can say how it went.
+func (r *testRegion) last(id, script string) {
+	r.t.Helper()
+	if out, err := r.sh(id, script); err != nil {
+		r.t.Logf("on %s: %s: %v: %s", id, script, err, out)
+	}
+}
+
 func (r *testRegion) wantExit(id string, reason ExitReason) {
 	r.t.Helper()
 	select {

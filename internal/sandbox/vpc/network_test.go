@@ -57,7 +57,8 @@ func newNetwork(t *testing.T) *Network {
 func newHost(t *testing.T, n *Network, addr string) *host {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	// Not Pdeathsig: it comes when the thread ends that has started the process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func (h *host) call(address string, timeout time.Duration) (string, error) {
 
 func (h *host) mustCall(t *testing.T, address, want string) {
 	t.Helper()
-	if got, err := h.call(address, 10*time.Second); err != nil || got != want {
+	if got, err := h.call(address, time.Minute); err != nil || got != want {
 		t.Errorf("%s calls %s: %q, %v; want %q", h.Addr, address, got, err, want)
 	}
 }
@@ -362,13 +363,13 @@ func TestDNS(t *testing.T) {
 		t.Helper()
 		var reply *dns.Msg
 		err := inNetwork(a.ns, func() error {
-			c, err := net.DialTimeout(network, server, 10*time.Second)
+			c, err := net.DialTimeout(network, server, time.Minute)
 			if err != nil {
 				return err
 			}
 			conn := &dns.Conn{Conn: c}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			if err := conn.WriteMsg(new(dns.Msg).SetQuestion(name, qtype)); err != nil {
 				return err
 			}
