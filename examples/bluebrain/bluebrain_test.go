@@ -259,7 +259,7 @@ func TestStorageServiceServesOnlyItsDirectory(t *testing.T) {
 
 func waitFor(t *testing.T, address string) {
 	t.Helper()
-	for range 200 {
+	for range 2400 {
 		if c, err := net.Dial("tcp", address); err == nil {
 			c.Close()
 			return

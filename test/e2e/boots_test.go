@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func TestBoots(t *testing.T) {
 		r.must(t, "pcluster", "sandbox", "fault", "clear")
 	}
 	c.head(t, "sudo scontrol update nodename=ALL state=power_down_force reason=over")
-	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(c.computeInstances(t)) == 0 })
+	eventually(t, patience, "no instance is left", func() bool { return len(c.computeInstances(t)) == 0 })
 }
 
 const failingStart = "echo preparing; echo the scratch disk is not there >&2; exit 3"
@@ -70,13 +71,19 @@ func (c *cluster) why(t *testing.T, kind, name string) string {
 	return strings.Join(strings.Fields(out), " ")
 }
 
-// expectWhy compares an answer with what it should say.
+// expectWhy waits until an answer says all that it should: what has happened is known a
+// moment later.
 func (c *cluster) expectWhy(t *testing.T, kind, name string, want ...string) {
 	t.Helper()
-	answer := c.why(t, kind, name)
-	for _, w := range want {
-		if !strings.Contains(answer, w) {
-			t.Errorf("why %s %s does not say %q:\n%s", kind, name, w, answer)
+	for deadline := time.Now().Add(told); ; {
+		answer := c.why(t, kind, name)
+		lacks := slices.IndexFunc(want, func(w string) bool { return !strings.Contains(answer, w) })
+		if lacks < 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("why %s %s does not say %q:\n%s", kind, name, want[lacks], answer)
+			return
 		}
 	}
 }
@@ -106,12 +113,16 @@ func (c *cluster) count(t *testing.T, series string) float64 {
 	return n
 }
 
-// expectMetrics compares values of the fleet's metrics.
+// expectMetrics waits until the fleet's metrics have these values.
 func (c *cluster) expectMetrics(t *testing.T, want map[string]string) {
 	t.Helper()
 	for series, value := range want {
-		if got := c.metric(t, series); got != value {
-			t.Errorf("metric %s is %q, want %s", series, got, value)
+		got := c.metric(t, series)
+		for deadline := time.Now().Add(told); got != value && time.Now().Before(deadline); {
+			got = c.metric(t, series)
+		}
+		if got != value {
+			t.Errorf("metric %s is %q, want %q", series, got, value)
 		}
 	}
 }
@@ -123,9 +134,9 @@ func (c *cluster) batch(t *testing.T, options string) string {
 }
 
 // completes waits until a job has ended well.
-func (c *cluster) completes(t *testing.T, limit time.Duration, job string) {
+func (c *cluster) completes(t *testing.T, job string) {
 	t.Helper()
-	eventually(t, limit, "job "+job+" completed", func() bool { return c.jobState(t, job) == "COMPLETED" })
+	eventually(t, patience, "job "+job+" completed", func() bool { return c.jobState(t, job) == "COMPLETED" })
 }
 
 func protectedQueue(t *testing.T, c *cluster) {
@@ -133,9 +144,9 @@ func protectedQueue(t *testing.T, c *cluster) {
 	status := func() string {
 		return strings.TrimSpace(c.must(t, "pcluster", "describe-compute-fleet", "-n", c.name, "--query", "status"))
 	}
-	eventually(t, 90*time.Second, "the fleet is protected", func() bool { return status() == `"PROTECTED"` })
-	eventually(t, 30*time.Second, "no instance is left", func() bool { return len(c.computeInstances(t)) == 0 })
-	eventually(t, 30*time.Second, "Slurm shows that the queue is inactive, and powered down", func() bool {
+	eventually(t, patience, "the fleet is protected", func() bool { return status() == `"PROTECTED"` })
+	eventually(t, patience, "no instance is left", func() bool { return len(c.computeInstances(t)) == 0 })
+	eventually(t, patience, "Slurm shows that the queue is inactive, and powered down", func() bool {
 		return c.head(t, "squeue -h -o '%T %r' -j "+job+"; sinfo -h -p start -o '%a %t'") == "PENDING PartitionInactive\ninactive idle~"
 	})
 	c.expectWhy(t, "job", job,
@@ -143,7 +154,7 @@ func protectedQueue(t *testing.T, c *cluster) {
 		"exit code 3; last lines of its output: preparing the scratch disk is not there",
 		"pcluster update-compute-fleet --cluster-name NAME --status START_REQUESTED")
 	down := `pcluster_fleet_nodes{queue="start",compute_resource="ten",state="powered_down"}`
-	eventually(t, 30*time.Second, "the metrics show it", func() bool { return c.metric(t, down) == "10" })
+	eventually(t, patience, "the metrics show it", func() bool { return c.metric(t, down) == "10" })
 	c.expectMetrics(t, map[string]string{
 		`pcluster_fleet_status{status="PROTECTED"}`:                                                 "1",
 		`pcluster_fleet_failed_starts{queue="start",compute_resource="ten"}`:                        "10",
@@ -152,8 +163,8 @@ func protectedQueue(t *testing.T, c *cluster) {
 	})
 	c.putBootScript(t, "start.sh", "exit 0")
 	c.must(t, "pcluster", "update-compute-fleet", "-n", c.name, "--status", "START_REQUESTED")
-	eventually(t, 90*time.Second, "the fleet runs", func() bool { return status() == `"RUNNING"` })
-	c.completes(t, 90*time.Second, job)
+	eventually(t, patience, "the fleet runs", func() bool { return status() == `"RUNNING"` })
+	c.completes(t, job)
 	c.expectMetrics(t, map[string]string{
 		`pcluster_fleet_failed_starts{queue="start",compute_resource="ten"}`:                        "",
 		`pcluster_fleet_node_start_seconds_count{stage="all",queue="start",compute_resource="ten"}`: "10",
@@ -162,14 +173,14 @@ func protectedQueue(t *testing.T, c *cluster) {
 
 func slowScript(t *testing.T, c *cluster) {
 	c.head(t, "sudo scontrol update nodename=start-dy-ten-[1-10] state=power_down_asap reason=again")
-	eventually(t, 60*time.Second, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p start -o %t") == "idle~" })
+	eventually(t, patience, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p start -o %t") == "idle~" })
 	// From here on a boot that stands still is given up soon.
 	c.configureFleet(t, "node_first_report_timeout = 25", "node_progress_timeout = 10")
 	before := c.metric(t, `pcluster_fleet_events_total{what="start-failed"}`)
 	c.putBootScript(t, "start.sh", "sleep 20")
 	job := c.batch(t, "-p start")
-	eventually(t, 60*time.Second, "the answer names the script", func() bool { return strings.Contains(c.why(t, "job", job), "boots: OnNodeStart, for 1") })
-	c.completes(t, 60*time.Second, job)
+	eventually(t, patience, "the answer names the script", func() bool { return strings.Contains(c.why(t, "job", job), "boots: OnNodeStart, for 1") })
+	c.completes(t, job)
 	if after := c.metric(t, `pcluster_fleet_events_total{what="start-failed"}`); after != before {
 		t.Errorf("%s starts had failed, now %s", before, after)
 	}
@@ -203,7 +214,7 @@ func (c *cluster) failsOnce(t *testing.T, queue string, mend func(), told ...str
 	t.Helper()
 	before := len(c.failedStarts(t))
 	job = c.batch(t, "-p "+queue)
-	eventually(t, 90*time.Second, "a node is given up", func() bool {
+	eventually(t, patience, "a node is given up", func() bool {
 		now := c.failedStarts(t)
 		if len(now) == before {
 			return false
@@ -213,7 +224,7 @@ func (c *cluster) failsOnce(t *testing.T, queue string, mend func(), told ...str
 	})
 	mend()
 	c.expectWhy(t, "node", first.node, append(told, first.instance)...)
-	c.completes(t, 90*time.Second, job)
+	c.completes(t, job)
 	return job, first
 }
 
@@ -236,7 +247,7 @@ func failingConfigured(t *testing.T, c *cluster) {
 func missingScript(t *testing.T, c *cluster) {
 	c.must(t, "aws", "s3", "rm", "--quiet", "s3://boots-scripts/configured.sh")
 	c.head(t, "sudo scontrol update nodename=configured-dy-one-[1-2] state=power_down_asap reason=again")
-	eventually(t, 60*time.Second, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p configured -o %t") == "idle~" })
+	eventually(t, patience, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p configured -o %t") == "idle~" })
 	c.failsOnce(t, "configured", func() { c.putBootScript(t, "configured.sh", "exit 0") },
 		"Failed to download OnNodeConfigured script s3://boots-scripts/configured.sh")
 }
@@ -248,7 +259,7 @@ func hangsBeforeBoot(t *testing.T, c *cluster) {
 
 func hangsInBoot(t *testing.T, c *cluster) {
 	c.head(t, "sudo scontrol update nodename=plain-dy-one-[1-2] state=power_down_asap reason=again")
-	eventually(t, 60*time.Second, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p plain -o %t") == "idle~" })
+	eventually(t, patience, "the queue is cold", func() bool { return c.head(t, "sinfo -h -p plain -o %t") == "idle~" })
 	// Only nodes ask so, for their names.
 	c.must(t, "pcluster", "sandbox", "fault", "delay", "dynamodb:Query", "5m")
 	c.failsOnce(t, "plain", func() { c.must(t, "pcluster", "sandbox", "fault", "clear") }, "its boot stands still at name for 10s")
@@ -264,7 +275,7 @@ func countedEvents(t *testing.T, c *cluster) {
 		"nodes whose script failed": failed("other-bootstrap-error", `10,"nodes":[{"name":"start-dy-ten-1"}`),
 		"nodes that hung":           failed("dynamic-resume-timeout-error", ""),
 	} {
-		eventually(t, 75*time.Second, what+" are counted", func() bool {
+		eventually(t, patience, what+" are counted", func() bool {
 			return strings.Contains(c.head(t, "sudo cat /var/log/parallelcluster/clustermgtd.events"), want)
 		})
 	}

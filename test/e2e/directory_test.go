@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // directoryServer makes a machine an LDAP server with one user in it.
@@ -63,13 +62,13 @@ func TestDirectory(t *testing.T) {
 	r.must(t, "aws", "ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "389", "--cidr", "10.0.0.0/8")
 	server := one("aws", "ec2", "run-instances", "--image-id", "ami-0123456789abcdef0", "--instance-type", "t3.small", "--subnet-id", "subnet-0aaaaaaaaaaaaaaaa",
 		"--private-ip-address", "10.0.1.200", "--security-group-ids", group, "--user-data", "file://"+script, "--query", "Instances[0].InstanceId")
-	eventually(t, 120*time.Second, "the directory answers", func() bool {
+	eventually(t, patience, "the directory answers", func() bool {
 		return r.run(t, "pcluster", "sandbox", "exec", "bash", "-c", "</dev/tcp/10.0.1.200/389").code == 0
 	})
 
 	r.must(t, "pcluster", "create-cluster", "-n", "people", "-c", file, "--wait")
 	c := r.enter(t, "people", filepath.Join(r.home, "keys", "directory-key.pem"), "ubuntu")
-	eventually(t, 30*time.Second, "the head node knows the directory's user", func() bool {
+	eventually(t, patience, "the head node knows the directory's user", func() bool {
 		out := c.ssh(t, "id alice")
 		return out.code == 0 && strings.TrimSpace(out.stdout) == "uid=5001(alice) gid=5000(physics) groups=5000(physics)"
 	})
@@ -98,7 +97,7 @@ func TestDirectory(t *testing.T) {
 		if got := asRoot(t, head, told); got != "1" {
 			t.Error("the head node has the old one")
 		}
-		eventually(t, 60*time.Second, "the compute node has the new one", func() bool { return asRoot(t, compute[0], told) == "1" })
+		eventually(t, patience, "the compute node has the new one", func() bool { return asRoot(t, compute[0], told) == "1" })
 	})
 	r.must(t, "pcluster", "delete-cluster", "-n", "people", "--wait")
 	r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", server)

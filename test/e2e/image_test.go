@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pcluster/test/permissions/record"
 )
@@ -51,7 +50,7 @@ func TestSeedImage(t *testing.T) {
 	const id = "sbo-parallelcluster-ami-al2023-v2"
 	build := func(id, file string) (stack string) {
 		r.must(t, "pcluster", "build-image", "--image-configuration", file, "--image-id", id)
-		eventually(t, 2*time.Minute, "the stack of "+id+" is done", func() bool {
+		eventually(t, patience, "the stack of "+id+" is done", func() bool {
 			out := r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id, "--query", "Stacks[].StackStatus", "--output", "text")
 			stack = strings.TrimSpace(out.stdout)
 			return !strings.HasSuffix(stack, "_IN_PROGRESS")
@@ -66,7 +65,7 @@ func TestSeedImage(t *testing.T) {
 	if got := shell(`aws cloudformation describe-stacks --stack-name "` + id + `" | jq -r ".Stacks[].StackStatus"`); got != "CREATE_IN_PROGRESS" {
 		t.Errorf("the stack of an image that is being built is %s", got)
 	}
-	eventually(t, 2*time.Minute, "the stack of "+id+" is gone", func() bool {
+	eventually(t, patience, "the stack of "+id+" is gone", func() bool {
 		return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id).code != 0
 	})
 	if got := shell(`pcluster describe-image --image-id "` + id + `" | jq -r ".imageBuildStatus"`); got != "BUILD_COMPLETE" {
@@ -205,7 +204,7 @@ func TestSeedImage(t *testing.T) {
 	ann := r.user(t, "ann", bucket, "readonly", "images", "clusters-iam")
 	building := func(id string) (instance string) {
 		ann.must(t, "pcluster", "build-image", "--image-configuration", file, "--image-id", id)
-		eventually(t, time.Minute, "the build machine of "+id+" runs", func() bool {
+		eventually(t, patience, "the build machine of "+id+" runs", func() bool {
 			instance = strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=Build instance for ParallelClusterImage-"+id,
 				"Name=instance-state-name,Values=running", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
 			return instance != ""
@@ -213,14 +212,14 @@ func TestSeedImage(t *testing.T) {
 		return instance
 	}
 	ended := func(id string) (status string) {
-		eventually(t, 2*time.Minute, "the build of "+id+" is over", func() bool {
+		eventually(t, patience, "the build of "+id+" is over", func() bool {
 			status = field(ann, id, "imageBuildStatus")
 			return status != "BUILD_IN_PROGRESS"
 		})
 		return status
 	}
 	gone := func(id string) {
-		eventually(t, time.Minute, "the stack of "+id+" is gone", func() bool {
+		eventually(t, patience, "the stack of "+id+" is gone", func() bool {
 			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id).code != 0
 		})
 	}
@@ -262,7 +261,7 @@ func TestSeedImage(t *testing.T) {
 	if out := r.must(t, "aws", "logs", "describe-log-groups", "--query", "logGroups[].logGroupName", "--output", "text"); strings.Contains(out, "ParallelClusterImage-"+id) {
 		t.Errorf("log groups are left: %s", out)
 	}
-	eventually(t, 10*time.Second, "no layer is left", func() bool {
+	eventually(t, patience, "no layer is left", func() bool {
 		layers, err := os.ReadDir(filepath.Join(r.home, "ec2", "layers"))
 		return err != nil || len(layers) == 0
 	})

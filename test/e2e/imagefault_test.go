@@ -82,7 +82,7 @@ func (r imageRegion) field(t *testing.T, id, query string) string {
 // ended waits for the end of a build.
 func (r imageRegion) ended(t *testing.T, id string) (status string) {
 	t.Helper()
-	eventually(t, 3*time.Minute, "the build of "+id+" is over", func() bool {
+	eventually(t, patience, "the build of "+id+" is over", func() bool {
 		status = r.field(t, id, "imageBuildStatus")
 		return status != "BUILD_IN_PROGRESS"
 	})
@@ -230,7 +230,7 @@ func TestImageOfALargerDisk(t *testing.T) {
 		t.Errorf("a machine of the AMI: %d %s%s", out.code, out.stdout, out.stderr)
 	}
 	for _, id := range []string{id, id + "-same"} {
-		eventually(t, time.Minute, "the stack of "+id+" is gone", func() bool {
+		eventually(t, patience, "the stack of "+id+" is gone", func() bool {
 			return r.run(t, "aws", "cloudformation", "describe-stacks", "--stack-name", id).code != 0
 		})
 		r.must(t, "pcluster", "delete-image", "--image-id", id)

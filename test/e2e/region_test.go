@@ -177,6 +177,12 @@ func (r *region) must(t *testing.T, argv ...string) string {
 	return out.stdout
 }
 
+// patience is how long tests wait for what takes seconds, on a host that is busy.
+const patience = 4 * time.Minute
+
+// told is how long what has happened may take to be told.
+const told = time.Minute
+
 // eventually waits until ok, looking a few times a second.
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
@@ -217,7 +223,7 @@ func (r *region) query(t *testing.T, into any, argv ...string) {
 // ssh runs a command line on the head node.
 func (c *cluster) ssh(t *testing.T, line string) result {
 	t.Helper()
-	return c.run(t, "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-i", c.key, c.user+"@"+c.ip, line)
+	return c.run(t, "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-i", c.key, c.user+"@"+c.ip, line)
 }
 
 // head is ssh for command lines that have to succeed; it returns trimmed output.

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestSeed runs the Blue Brain document's deployment verbatim on its own cluster
@@ -199,12 +198,12 @@ sbatch --wait mpi/job`)
 }
 
 func (c *cluster) seedServices(t *testing.T) {
-	eventually(t, 30*time.Second, "jobs in the accounting database", func() bool {
+	eventually(t, patience, "jobs in the accounting database", func() bool {
 		return strings.Contains(c.head(t, "sacct -n -X -P -o JobName,State -S now-1hour"), "bash|COMPLETED")
 	})
 	c.head(t, "systemctl is-active slurmrestd slurmctld slurmdbd")
 	group := strings.TrimSpace(c.must(t, "aws", "logs", "describe-log-groups", "--log-group-name-prefix", "/aws/parallelcluster/"+c.name, "--query", "logGroups[0].logGroupName", "--output", "text"))
-	eventually(t, 30*time.Second, "slurmctld's log in CloudWatch", func() bool {
+	eventually(t, patience, "slurmctld's log in CloudWatch", func() bool {
 		return strings.Contains(c.must(t, "aws", "logs", "describe-log-streams", "--log-group-name", group), ".slurmctld")
 	})
 	if days := strings.TrimSpace(c.must(t, "aws", "logs", "describe-log-groups", "--log-group-name-prefix", group, "--query", "logGroups[0].retentionInDays", "--output", "text")); days != "14" {
