@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -293,7 +294,7 @@ func (p *planner) wantsStatic(node, key string) bool {
 // the daemon was not running when slurmctld made it.
 func (p *planner) missed(view *SlurmView, todo *sorting) {
 	unclaimed := make(map[string]time.Time)
-	var ask []string
+	asked := make(map[string]bool)
 	for _, node := range todo.unclaimed {
 		since, known := p.mem.Unclaimed[node]
 		if !known {
@@ -301,18 +302,16 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 		}
 		unclaimed[node] = since
 		if view.At.Sub(since) >= p.policy.MissedRequestTimeout && !todo.unsure[node] {
-			ask = append(ask, node)
+			asked[node] = true
 		}
 	}
 	p.mem.Unclaimed = unclaimed
-	if len(ask) == 0 {
+	keepJobsWhole(asked, unclaimed, view.Jobs)
+	if len(asked) == 0 {
 		return
 	}
+	ask := sortedKeys(asked)
 	p.logf("%s: slurmctld's request for them was missed", slurm.Compress(ask))
-	asked := make(map[string]bool)
-	for _, n := range ask {
-		asked[n] = true
-	}
 	var jobs []slurm.Job
 	for _, j := range view.Jobs {
 		job := slurm.Job{ID: j.ID}
@@ -327,6 +326,28 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 	}
 	p.recordAsked(record.AskMissed, Request{Nodes: ask, Jobs: jobs})
 	p.resume(Request{Nodes: ask, Jobs: jobs})
+}
+
+// keepJobsWhole takes out of what is to be asked for the nodes of jobs of which other
+// nodes are unclaimed and have to wait: asked for alone, they would be a part of what the
+// job needs.
+func keepJobsWhole(asked map[string]bool, unclaimed map[string]time.Time, jobs []slurm.Job) {
+	waits := func(n string) bool {
+		_, ok := unclaimed[n]
+		return ok && !asked[n]
+	}
+	for changed := true; changed; { // a node may be of several jobs
+		changed = false
+		for _, j := range jobs {
+			if !slices.ContainsFunc(j.Nodes, waits) {
+				continue
+			}
+			for _, n := range j.Nodes {
+				changed = changed || asked[n]
+				delete(asked, n)
+			}
+		}
+	}
 }
 
 // capacityReturns forgets compute resources that were left alone for long enough.

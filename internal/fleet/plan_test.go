@@ -393,6 +393,27 @@ func TestMissedRequestsAreMadeUpFor(t *testing.T) {
 	s.expect("launches again", s.launched(), []string(nil))
 }
 
+// A node that was left powering up by an older job must not be launched for a new one before
+// the others of that job are.
+func TestMissedRequestsOfAJobAreMadeUpForTogether(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	starts := func(name string) slurm.Node {
+		return slurm.Node{Name: name, State: "MIXED+CLOUD+NOT_RESPONDING+POWERING_UP"}
+	}
+	s.step(Observed{Slurm: s.view(starts("q-dy-a-1"), starts("q-dy-a-4"))})
+	s.now = s.now.Add(s.policy.MissedRequestTimeout)
+	look := func() {
+		view := s.view(starts("q-dy-a-1"), starts("q-dy-a-2"), starts("q-dy-a-3"), starts("q-dy-a-4"))
+		view.Jobs = []slurm.Job{job("3", "q-dy-a-[1-2]"), job("4", "q-dy-a-[2-3]"), job("5", "q-dy-a-4")}
+		s.step(Observed{Slurm: view})
+	}
+	look()
+	s.expect("launches for a job whose nodes have all waited", s.launched(), []string{"q-dy-a-4 min 1"})
+	s.now = s.now.Add(s.policy.MissedRequestTimeout)
+	look()
+	s.expect("launches for the others", s.launched(), []string{"q-dy-a-[1-2] min 2", "q-dy-a-3 min 1"})
+}
+
 func TestOrphansAreTerminated(t *testing.T) {
 	s := newStory(t, AllOrNothing)
 	s.step(Observed{Resumed: []Request{request(job("1", "q-dy-a-1"))}})
