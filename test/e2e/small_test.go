@@ -123,8 +123,9 @@ func TestSmallCluster(t *testing.T) {
 			return // what follows would fail for the same reason
 		}
 	}
-	t.Run("a login node waits for its last user, who is told", func(t *testing.T) { lastUser(t, c) })
-	r.must(t, "pcluster", "delete-cluster", "-n", "small", "--wait")
+	if !t.Run("a login node waits for its last user, who is told", func(t *testing.T) { deletedUnderAUser(t, c) }) {
+		return
+	}
 	if left := strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters",
 		"Name=instance-state-name,Values=pending,running,stopping,stopped,shutting-down",
 		"--query", "Reservations[].Instances[].InstanceId", "--output", "text")); left != "" {
@@ -314,8 +315,8 @@ func loginNode(t *testing.T, c *cluster) {
 	}
 }
 
-// lastUser deletes the cluster while somebody works on its login node.
-func lastUser(t *testing.T, c *cluster) {
+// deletedUnderAUser deletes the cluster while somebody works on its login node.
+func deletedUnderAUser(t *testing.T, c *cluster) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
 	defer cancel()
 	session := c.login(t, "cat")
@@ -334,7 +335,12 @@ func lastUser(t *testing.T, c *cluster) {
 		return strings.Contains(c.must(t, c.login(t, "who")...), "pts/")
 	})
 	login := c.must(t, "aws", "autoscaling", "describe-auto-scaling-instances", "--query", "AutoScalingInstances[].InstanceId", "--output", "text")
-	c.must(t, "pcluster", "delete-cluster", "-n", c.name)
+	deletion := c.command(ctx, "pcluster", "delete-cluster", "-n", c.name, "--wait")
+	var deleted bytes.Buffer
+	deletion.Stdout, deletion.Stderr = &deleted, &deleted
+	if err := deletion.Start(); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, patience, "the user is told", func() bool { return strings.Contains(screen.String(), "login node is going to be terminated") })
 	state := func() string {
 		return strings.TrimSpace(c.must(t, "aws", "ec2", "describe-instances", "--instance-ids", strings.TrimSpace(login),
@@ -347,6 +353,9 @@ func lastUser(t *testing.T, c *cluster) {
 		t.Fatal(err)
 	}
 	eventually(t, 2*time.Minute, "the login node has gone long before its time was up", func() bool { return state() == "terminated" })
+	if err := deletion.Wait(); err != nil {
+		t.Errorf("delete-cluster: %v\n%s", err, deleted.String())
+	}
 }
 
 func coldJob(t *testing.T, c *cluster) {
