@@ -160,7 +160,10 @@ func checkRecord(t *testing.T, file, ownBucket, name string, callers ...string) 
 	asked := map[string]int{}
 	for _, n := range now {
 		asked[n.Caller]++
-		if !keys[key(n)] {
+		// Where a busy machine is slow to boot a node, its console is looked at, which is in no
+		// record. That head nodes may do so is tested beside the records.
+		slow := n.Caller == "head node" && n.Operation == "ec2:GetConsoleOutput"
+		if !keys[key(n)] && !slow {
 			t.Errorf("%s calls %s, which asks for %s on %s: the record in test/permissions does not know (go test ./test/e2e -run %s -record)",
 				n.Caller, n.Operation, n.Request.Action, n.Request.Resource, strings.Split(t.Name(), "/")[0])
 		}

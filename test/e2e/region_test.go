@@ -223,7 +223,7 @@ func (r *region) query(t *testing.T, into any, argv ...string) {
 // ssh runs a command line on the head node.
 func (c *cluster) ssh(t *testing.T, line string) result {
 	t.Helper()
-	return c.run(t, "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-i", c.key, c.user+"@"+c.ip, line)
+	return c.run(t, append(c.toHead(), line)...)
 }
 
 // head is ssh for command lines that have to succeed; it returns trimmed output.
@@ -234,6 +234,44 @@ func (c *cluster) head(t *testing.T, line string) string {
 		t.Fatalf("on the head node: %s: exit status %d\n%s%s", line, out.code, out.stdout, out.stderr)
 	}
 	return strings.TrimSpace(out.stdout)
+}
+
+// session is what somebody sees who logs in with a terminal and types a line: the whole
+// of it, with the line and what greets people. The login is an ssh command, on whose
+// machine another may follow.
+func (c *cluster) session(t *testing.T, login []string, line string, further ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
+	defer cancel()
+	cmd := c.command(ctx, slices.Concat(login[:1], []string{"-tt"}, login[1:], further)...)
+	cmd.Stdin = strings.NewReader(line + "\nexit\n")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("a session by %s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return string(out)
+}
+
+// toHead is a command line of ssh to the head node.
+func (c *cluster) toHead() []string {
+	return []string{"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-i", c.key, c.user + "@" + c.ip}
+}
+
+// everyShellFindsSlurm looks into the shells of people on the head node, a login node and
+// a compute node.
+func (c *cluster) everyShellFindsSlurm(t *testing.T, compute, programs string) {
+	t.Helper()
+	const line = `case :$PATH: in *:/opt/slurm/bin:*) echo "[$(command -v srun)] [$MANPATH]" ;; esac`
+	want := "[" + programs + "/srun] [:/opt/slurm/share/man]"
+	for node, seen := range map[string]string{
+		"head node":    c.session(t, c.toHead(), line),
+		"login node":   c.session(t, c.login(t), line),
+		"compute node": c.session(t, c.toHead(), line, "ssh -tt "+compute),
+	} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("the %s shows people %q, want %s", node, seen, want)
+		}
+	}
 }
 
 // computeInstances returns the IDs of the cluster's compute instances that live.

@@ -109,6 +109,7 @@ func TestSmallCluster(t *testing.T) {
 		{"a user enters a remote desktop, once", remoteDesktop},
 		{"a broken GPU drains the node before the job", brokenGPU},
 		{"people work on a login node, behind its load balancer", loginNode},
+		{"people find Slurm on every node", func(t *testing.T, c *cluster) { c.everyShellFindsSlurm(t, "work-st-small-1", "/usr/bin") }},
 		{"a job runs on a cold node, which goes away when idle", coldJob},
 		{"alarms of the head node have data", func(t *testing.T, c *cluster) { quietAlarms(t, admin, c.name) }},
 		{"no capacity leaves the job queued, with the reason, and no instance", noCapacity},
