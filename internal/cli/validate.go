@@ -16,6 +16,7 @@ import (
 	"pcluster/internal/facts"
 	"pcluster/internal/facts/catalog"
 	"pcluster/internal/facts/live"
+	"pcluster/internal/stack"
 	"pcluster/internal/validate"
 )
 
@@ -201,6 +202,7 @@ func (r *validation) check(ctx context.Context, o validateOptions, ask func(regi
 				return err
 			}
 			report = validate.Image(ctx, f, *source, options())
+			r.problems = append(r.problems, stack.CheckImageSources(f)...)
 		}
 	} else {
 		c, problems := config.Parse(o.File, o.Configuration)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pcluster/internal/cluster"
@@ -104,12 +105,9 @@ func check(ctx context.Context, o *cluster.Operator, r BuildRequest) (*config.Im
 		return nil, nil, reject(strings.TrimSuffix(invalidShape, ".")+": "+late[0].String(), nil, problems)
 	}
 	report := validate.Image(ctx, f, o.Facts, validate.Options{Region: o.Region, Suppress: suppress})
-	problems = append(problems, report.Found...)
+	problems = slices.Concat(problems, report.Found, stack.CheckImageSources(f))
 	if len(problems.At(level)) > 0 {
 		return nil, nil, reject(invalidMeaning, cluster.ValidationMessages(problems), problems)
-	}
-	if err := stack.CheckImageSources(f); err != nil {
-		return nil, nil, badRequest("%s", err)
 	}
 	return f, cluster.ValidationMessages(problems), nil
 }

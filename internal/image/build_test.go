@@ -30,7 +30,7 @@ func TestBuildJudgesTheFile(t *testing.T) {
 		"what is suppressed":      {BuildRequest{DryRun: true, SuppressValidators: []string{"ALL"}, Configuration: []byte(file + "Image: {RootVolume: {Size: 10}}\n")}, 412, cluster.DryRunMessage, 0},
 		"lower level that counts": {BuildRequest{FailureLevel: "WARNING", Configuration: []byte(file + "DevSettings: {NodePackage: 's3://b/none'}\n")}, 400, "Configuration is invalid", 1},
 		"component without type":  {BuildRequest{Configuration: []byte("Build: {InstanceType: c5.large, ParentImage: ami-0a0a0a0a, Components: [{Value: x}]}\n")}, 400, "Invalid image configuration: ", 0},
-		"source without checksum": {BuildRequest{DryRun: true, Configuration: []byte(file + "DevSettings: {Cookbook: {ExtraChefAttributes: '{\"cluster\": {\"slurm\": {\"version\": \"24-11-5-1\"}}}'}}\n")}, 400, "Bad Request: DevSettings.Cookbook.ExtraChefAttributes: cluster.slurm.version needs", 0},
+		"source without checksum": {BuildRequest{DryRun: true, Configuration: []byte(file + "DevSettings: {Cookbook: {ExtraChefAttributes: '{\"cluster\": {\"slurm\": {\"version\": \"24-11-5-1\"}}}'}}\n")}, 400, "Configuration is invalid", 1},
 		"image that is there":     {BuildRequest{ID: "taken"}, 409, "ParallelCluster image taken already exists.", 0},
 		"ID that is none":         {BuildRequest{ID: strings.Repeat("a", 129)}, 400, "Bad Request: ", 0},
 	} {

@@ -79,12 +79,11 @@ var scriptDocument string
 var testDocument string
 
 // ownInstallers are the components that install what nodes need beside our own program,
-// by the name of their resource in the template, in the order of a build.
-var ownInstallers = []struct{ kind, file string }{
-	{"Slurm", "slurm"}, {"Storage", "storage"}, {"EFA", "efa"}, {nvidiaInstaller, "nvidia"}, {"DCV", "dcv"},
+// by the name of their resource in the template, in the order of a build. One with a
+// part is there if the image gets the software of that name.
+var ownInstallers = []struct{ kind, file, part string }{
+	{"Slurm", "slurm", ""}, {"Storage", "storage", ""}, {"EFA", "efa", "efa"}, {"NVIDIA", "nvidia", "nvidia"}, {"DCV", "dcv", "dcv"},
 }
-
-const nvidiaInstaller = "NVIDIA"
 
 // ImageDocuments returns the components that images get from us, in the order of a
 // build, with their blanks still to be filled.
@@ -258,15 +257,10 @@ func (b *imageBuilder) components() {
 		b.component("UpdateOSComponent", "UpdateOS", b.document(updateOSDocument, map[string]string{"KEEP_KERNEL": kernel}), true)
 	}
 	blanks := map[string]string{
-		"VERSION": config.ToolVersion, "PROGRAM": "s3://" + b.p.Bucket + "/" + ProgramKey(b.p.ProgramSum, b.p.ProgramArch), "SUM": b.p.ProgramSum, "REGION": b.p.Region, "LUSTRE": "yes", "NVIDIA": "no",
+		"VERSION": config.ToolVersion, "PROGRAM": "s3://" + b.p.Bucket + "/" + ProgramKey(b.p.ProgramSum, b.p.ProgramArch), "SUM": b.p.ProgramSum, "REGION": b.p.Region,
 	}
-	if i := f.Build.Installation; i != nil {
-		if !i.LustreClient.Enabled {
-			blanks["LUSTRE"] = "no"
-		}
-		if i.NvidiaSoftware.Enabled {
-			blanks["NVIDIA"] = "yes"
-		}
+	for _, part := range []string{"dcv", "efa", "efs", "lustre", "nvidia", "pmix"} {
+		blanks[strings.ToUpper(part)] = map[bool]string{true: "yes", false: "no"}[f.Installs(part)]
 	}
 	if !f.DevSettings.DisablePclusterComponent {
 		b.installers(blanks)
@@ -292,14 +286,14 @@ func (b *imageBuilder) installers(blanks map[string]string) {
 	if b.p.Partition == "aws-cn" {
 		suffix = "amazonaws.com.cn"
 	}
-	all, err := installerBlanks(b.f.DevSettings.Cookbook.ExtraChefAttributes, b.p.Region, suffix)
-	if err != nil {
-		b.errs = append(b.errs, err)
+	all, errs := installerBlanks(b.f.DevSettings.Cookbook.ExtraChefAttributes, b.p.Region, suffix)
+	if len(errs) > 0 {
+		b.errs = append(b.errs, fmt.Errorf("%s: %w", attributesPath, errors.Join(errs...)))
 		return
 	}
 	maps.Copy(all, blanks)
 	for _, i := range ownInstallers {
-		if i.kind == nvidiaInstaller && blanks["NVIDIA"] != "yes" {
+		if i.part != "" && !b.f.Installs(i.part) {
 			continue
 		}
 		text, err := installerDocuments.ReadFile("image/" + i.file + ".yaml")

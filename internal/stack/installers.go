@@ -2,7 +2,6 @@ package stack
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -69,26 +68,32 @@ const fetchFunction = `fetch() { cd "$(mktemp -d)"; curl -sSfL --retry 3 -o arch
 // plainAttribute is what can stand between the quotes of a script.
 var plainAttribute = regexp.MustCompile(`^[A-Za-z0-9._:/@~+%?=&-]+$`)
 
+// attributesPath is where an image file names sources of software.
+const attributesPath = "DevSettings.Cookbook.ExtraChefAttributes"
+
 // CheckImageSources says what is wrong with the sources of software that an image file
-// names. SynthesizeImage refuses it, too.
-func CheckImageSources(f *config.ImageFile) error {
+// names. SynthesizeImage refuses it, too, so that nobody can suppress it.
+func CheckImageSources(f *config.ImageFile) (found config.Problems) {
 	if f.DevSettings.DisablePclusterComponent {
 		return nil
 	}
-	_, err := installerBlanks(f.DevSettings.Cookbook.ExtraChefAttributes, "", "")
-	return err
+	_, errs := installerBlanks(f.DevSettings.Cookbook.ExtraChefAttributes, "", "")
+	for _, err := range errs {
+		found = append(found, config.Problem{Level: config.Error, Validator: "ExtraChefAttributesValidator", Path: attributesPath, Pos: f.Pos(attributesPath), Message: err.Error()})
+	}
+	return found
 }
 
 // installerBlanks are the blanks of documents that install what comes from its makers,
 // with what the image file's attributes (DevSettings/Cookbook/ExtraChefAttributes) say
 // instead. A version that the file names comes with ASKED, too.
-func installerBlanks(attributes, region, suffix string) (map[string]string, error) {
+func installerBlanks(attributes, region, suffix string) (map[string]string, []error) {
 	var given struct {
 		Cluster map[string]json.RawMessage `json:"cluster"`
 	}
 	if attributes != "" {
 		if err := json.Unmarshal([]byte(attributes), &given); err != nil {
-			return nil, fmt.Errorf("DevSettings.Cookbook.ExtraChefAttributes: %w", err)
+			return nil, []error{err}
 		}
 	}
 	out := map[string]string{"FETCH": fetchFunction, "NVIDIA_DEB_KEY": nvidiaDebKey, "NVIDIA_RPM_KEY": nvidiaRPMKey}
@@ -97,7 +102,7 @@ func installerBlanks(attributes, region, suffix string) (map[string]string, erro
 		s.base = strings.NewReplacer("REGION", region, "SUFFIX", suffix).Replace(s.base)
 		asked, err := s.with(given.Cluster[s.group])
 		if err != nil {
-			errs = append(errs, fmt.Errorf("DevSettings.Cookbook.ExtraChefAttributes: %w", err))
+			errs = append(errs, err)
 		}
 		out[s.name+"_URL"], out[s.name+"_SUM"] = asked.base+"/"+fmt.Sprintf(asked.file, asked.version), asked.sum
 		out[s.name+"_ASKED"] = ""
@@ -105,7 +110,7 @@ func installerBlanks(attributes, region, suffix string) (map[string]string, erro
 			out[s.name+"_ASKED"] = asked.version
 		}
 	}
-	return out, errors.Join(errs...)
+	return out, errs
 }
 
 // with returns the source that attributes ask for.

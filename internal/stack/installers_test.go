@@ -189,7 +189,8 @@ func TestImageFilesNameOtherSources(t *testing.T) {
 		"what ends a script's quotes":    {`{"cluster": {"slurm": {"base_url": "https://x/'; reboot; '"}}}`, nil, "cluster.slurm.base_url can't be"},
 		"a text for an object":           {`{"cluster": {"slurm": "24"}}`, nil, "cluster.slurm has to be an object"},
 	} {
-		got, err := installerBlanks(tt.attributes, "eu-west-1", "amazonaws.com")
+		got, errs := installerBlanks(tt.attributes, "eu-west-1", "amazonaws.com")
+		err := errors.Join(errs...)
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s: error %v, want %q", name, err, tt.err)
@@ -209,7 +210,7 @@ func TestImageFilesNameOtherSources(t *testing.T) {
 
 // TestEveryComponentTests: whatever an image gets is looked at in the image itself.
 func TestEveryComponentTests(t *testing.T) {
-	for _, id := range []string{"SlurmComponent", "StorageComponent", "EFAComponent", "NVIDIAComponent", "DCVComponent"} {
+	for _, id := range []string{"SlurmComponent", "StorageComponent", "EFAComponent", "NVIDIAComponent", "DCVComponent", "ParallelClusterComponent"} {
 		text, ok := everyDocument(t)[id]
 		if !ok {
 			t.Fatalf("there is no %s", id)
@@ -224,13 +225,39 @@ func TestEveryComponentTests(t *testing.T) {
 	}
 }
 
-func TestLustreCanBeLeftOut(t *testing.T) {
-	for file, want := range map[string]string{
-		plainImage + "}": "'yes'", plainImage + ", Installation: {LustreClient: {Enabled: false}}}": "'no'",
+// choosing is an image file that chooses a part of the software by an attribute.
+func choosing(part, value string) string {
+	return plainImage + "}\nDevSettings: {Cookbook: {ExtraChefAttributes: '{\"cluster\": {\"" + part + "\": {\"enabled\": \"" + value + "\"}}}'}}"
+}
+
+// TestSoftwareCanBeLeftOut: of a part that is left out there is no component, or its step
+// is not carried out and its test not made, and the image says that it is not there.
+func TestSoftwareCanBeLeftOut(t *testing.T) {
+	for part, tt := range map[string]struct{ component, step string }{
+		"dcv": {"DCVComponent", ""}, "efa": {"EFAComponent", ""}, "nvidia": {"NVIDIAComponent", ""},
+		"efs": {"StorageComponent", "EFS"}, "lustre": {"StorageComponent", "Lustre"}, "pmix": {"SlurmComponent", ""},
 	} {
-		data := imageTemplate(t, file)["StorageComponent"].Properties["Data"].(string)
-		if !strings.Contains(data, "value: "+want) {
-			t.Errorf("%s: the Lustre step is not decided by %s", file, want)
+		for _, value := range []string{"yes", "no"} {
+			r := imageTemplate(t, choosing(part, value))
+			if said := r["ParallelClusterComponent"].Properties["Data"].(string); !strings.Contains(said, `"`+part+`": "`+value+`"`) {
+				t.Errorf("%s: %s is not what the image says of itself", part, value)
+			}
+			data, ok := r[tt.component].Properties["Data"].(string)
+			if alone := tt.step == "" && part != "pmix"; alone && ok != (value == "yes") {
+				t.Errorf("%s: %s, there is a component: %t", part, value, ok)
+			} else if alone {
+				continue
+			}
+			if tt.step != "" {
+				_, step, _ := strings.Cut(data, "- name: "+tt.step+"\n")
+				step, _, _ = strings.Cut(step, "inputs:")
+				if !strings.Contains(step, "value: '"+value+"'") {
+					t.Errorf("%s: its step is not decided by %s: %s", part, value, step)
+				}
+				if test := commandsOf(t, data)["test/Clients"]; !strings.Contains(test, "if [ '"+value+"' = yes ]; then ") {
+					t.Errorf("%s: its test is not decided by %s", part, value)
+				}
+			}
 		}
 	}
 }

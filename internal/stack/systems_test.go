@@ -102,7 +102,7 @@ var stubs = map[string]string{
 	"gcc":       "echo x86_64-linux-gnu",
 	"curl":      `while [ $# -gt 0 ]; do [ "$1" != -o ] || touch "$2"; case "$1" in http*) echo "$1" >>"$S/fetched" ;; esac; shift; done`,
 	"tar": `for f in bootstrap autogen.pl build-deb.sh efa_installer.sh; do printf '#!/bin/sh\n' >$f; chmod +x $f; done
-		printf '#!/bin/sh\nfor a; do case "$a" in --prefix=*) echo "${a#*=}" >prefix ;; esac; done\n' >configure; chmod +x configure
+		printf '#!/bin/sh\necho "$@" >>'"$S"'/configured\nfor a; do case "$a" in --prefix=*) echo "${a#*=}" >prefix ;; esac; done\n' >configure; chmod +x configure
 		touch nice-dcv-server_2025.deb nice-xdcv_2025.deb; mkdir -p build; touch build/amazon-efs-utils-1.deb`,
 	"make": `case "$*" in
 		rpm) mkdir -p build; touch build/amazon-efs-utils-1.rpm ;;
@@ -291,6 +291,28 @@ func TestSlurmOfTheParentImage(t *testing.T) {
 				t.Errorf("the system's programs: %v; are they to be there: %t", err, tt.systems)
 			}
 		})
+	}
+}
+
+// TestSlurmFromSourceWithoutPMIx runs the script that builds Slurm where PMIx is left out.
+func TestSlurmFromSourceWithoutPMIx(t *testing.T) {
+	for value, want := range map[string]int{"yes": 1, "no": 0} {
+		dir, run := systems["rocky9"].machine(t, nil)
+		text := imageTemplate(t, choosing("pmix", value))["SlurmComponent"].Properties["Data"].(string)
+		if out, err := run(commandsOf(t, text)["build/Slurm"]); err != nil {
+			t.Fatalf("%s: %v\n%s", value, err, out)
+		}
+		fetched, err := os.ReadFile(filepath.Join(dir, "fetched"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(fetched), "/pmix-") != want || strings.Count(string(fetched), "/slurm-") != 1 {
+			t.Errorf("%s: fetched are\n%s", value, fetched)
+		}
+		given, err := os.ReadFile(filepath.Join(dir, "configured"))
+		if with := "--with-pmix="; err != nil || strings.Contains(string(given), with) != (value == "yes") || strings.Contains(string(given), "--without-pmix") != (value == "no") {
+			t.Errorf("%s: configured with %s %v", value, given, err)
+		}
 	}
 }
 

@@ -38,7 +38,12 @@ func orderImage(p *plan, f *config.ImageFile) {
 	p.add("SecurityGroupsAndSubnetValidator", subnetNeedsGroups)
 
 	p.add("ExtraChefAttributesValidator", func(k *check) {
-		chefAttributes(k, "DevSettings.Cookbook.ExtraChefAttributes", f.DevSettings.Cookbook.ExtraChefAttributes)
+		const path = "DevSettings.Cookbook.ExtraChefAttributes"
+		chefAttributes(k, path, f.DevSettings.Cookbook.ExtraChefAttributes)
+		for _, p := range f.CheckChoices() {
+			k.errorf(path, "%s", p.Message)
+			k.hint("%s", p.Hint)
+		}
 	})
 	p.url("DevSettings.Cookbook.ChefCookbook", f.DevSettings.Cookbook.ChefCookbook)
 	p.url("DevSettings.NodePackage", f.DevSettings.NodePackage)
@@ -83,7 +88,7 @@ func parentRuns(k *check) {
 // nvidiaNeedsGPU: NVIDIA's driver is built and tested on the build instance.
 func nvidiaNeedsGPU(k *check) {
 	b := &k.img.Build
-	if b.Installation == nil || !b.Installation.NvidiaSoftware.Enabled {
+	if !k.img.Installs("nvidia") {
 		return
 	}
 	types, err := k.src.InstanceTypes(k.ctx, []string{b.InstanceType})
