@@ -11,12 +11,15 @@ const (
 	mode // file permissions
 	encoding
 	algorithm
+	s3URL
+	webURL
 	pairs // a list of one-entry mappings, or a mapping
 )
 
 func (k kind) String() string {
 	return [...]string{"text", "a list of texts", "true or false", "a whole number", "permissions as octal digits",
-		"utf8, utf16, utf16-LE, utf16-BE, utf32, utf32-LE or utf32-BE", "MD5, SHA1, SHA256 or SHA512", "a list of names with values"}[k]
+		"utf8, utf16, utf16-LE, utf16-BE, utf32, utf32-LE or utf32-BE", "MD5, SHA1, SHA256 or SHA512",
+		"s3://BUCKET/KEY", "a URL that begins with https:// or http://", "a list of names with values"}[k]
 }
 
 // A field is an input of an action.
@@ -33,6 +36,7 @@ func may(name string, k kind) field  { return field{name, k, false} }
 type action struct {
 	fields  []field
 	many    bool   // inputs are a list of mappings
+	orOne   bool   // or, with many, one of the mappings alone
 	refused string // why it cannot run on Linux; empty: it can
 }
 
@@ -49,10 +53,10 @@ var actions = map[string]action{
 	"Assert":          {},
 	"ExecuteBash":     {fields: []field{need("commands", texts)}},
 	"ExecuteBinary":   {fields: []field{need("path", text), may("arguments", texts)}},
-	"ExecuteDocument": {many: true, fields: []field{need("document", text), may("document-s3-bucket-owner", text), may("phases", text), may("parameters", pairs)}},
-	"S3Download":      {many: true, fields: []field{need("source", text), need("destination", text), may("expectedBucketOwner", text), may("overwrite", flag)}},
-	"S3Upload":        {many: true, fields: []field{need("source", text), need("destination", text), may("recurse", flag), may("expectedBucketOwner", text)}},
-	"WebDownload": {many: true, fields: []field{need("source", text), need("destination", text), may("overwrite", flag), may("checksum", text),
+	"ExecuteDocument": {many: true, orOne: true, fields: []field{need("document", text), may("document-s3-bucket-owner", text), may("phases", text), may("parameters", pairs)}},
+	"S3Download":      {many: true, fields: []field{need("source", s3URL), need("destination", text), may("expectedBucketOwner", text), may("overwrite", flag)}},
+	"S3Upload":        {many: true, fields: []field{need("source", text), need("destination", s3URL), may("recurse", flag), may("expectedBucketOwner", text)}},
+	"WebDownload": {many: true, fields: []field{need("source", webURL), need("destination", text), may("overwrite", flag), may("checksum", text),
 		may("algorithm", algorithm), may("ignoreCertificateErrors", flag)}},
 	"AppendFile":           {many: true, fields: []field{need("path", text), may("content", text), may("encoding", encoding)}},
 	"CopyFile":             move(),

@@ -188,6 +188,7 @@ func (p *parser) readCondition(n *config.Node, path string, also ...string) (c C
 			p.errorf(operator.Value.Pos, path, "", "%q is not a regular expression: %v", c.Operand, err)
 		}
 	}
+	p.numeral(&c, operator.Value, c.Operand, path)
 	if second != "" {
 		v := n.Get(second)
 		if v == nil {
@@ -195,6 +196,17 @@ func (p *parser) readCondition(n *config.Node, path string, also ...string) (c C
 			return c
 		}
 		c.Value = p.scalar(v, path)
+		p.numeral(&c, v, c.Value, path)
 	}
 	return c
+}
+
+// numeral checks what numbers are compared with: no comparison with anything else holds.
+func (p *parser) numeral(c *Condition, n *config.Node, text, path string) {
+	if !strings.HasPrefix(c.Operator, "number") || n.Kind >= config.Mapping || strings.Contains(text, "{{") {
+		return
+	}
+	if _, ok := numeric(text); !ok {
+		p.errorf(n.Pos, path, "", "%s compares numbers, and %q is none", c.Operator, text)
+	}
 }

@@ -96,6 +96,7 @@ func (p *parser) reference(phase, step string, pos config.Pos, path string) {
 
 // A scope is what expressions of a step can speak of.
 type scope struct {
+	document  string // path of the one that runs
 	variables map[string]string
 	steps     map[string]*chain // by phase.step
 	loop      *Loop             // of the running step
@@ -224,6 +225,23 @@ func (sc *scope) input(in Input) (Input, error) {
 		return out, nil
 	}
 	return in, nil
+}
+
+// told is the loop as results have it.
+func (l *Loop) told() any {
+	if l == nil {
+		return nil
+	}
+	out := map[string]any{"name": l.Name}
+	switch {
+	case l.Step != 0:
+		out["for"] = map[string]int{"start": l.Start, "end": l.End, "updateBy": l.Step}
+	case l.List != nil:
+		out["forEach"] = l.List
+	default:
+		out["forEach"] = map[string]string{"list": l.Joined, "delimiter": l.Delimiter}
+	}
+	return out
 }
 
 // values returns what a loop runs over.

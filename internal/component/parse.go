@@ -1,6 +1,7 @@
 package component
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -77,7 +78,10 @@ func (p *parser) unknown(pos config.Pos, path, what, name string, known []string
 			break
 		}
 	}
-	p.errorf(pos, path, hint, "unknown %s %s", what, name)
+	if hint == "" {
+		hint = "known: " + strings.Join(known, ", ")
+	}
+	p.errorf(pos, path, hint, "unknown %s %s", what, cmp.Or(name, `""`))
 }
 
 // distance is how many letters have to be changed, added or dropped.
@@ -218,6 +222,11 @@ func (p *parser) parameter(n *config.Node, path string) {
 		return
 	}
 	p.stringType(def, path)
+	for _, key := range []string{"allowedValues", "allowedPattern"} {
+		if v := def.Get(key); v != nil {
+			p.report(config.Warning, v.Pos, join(path, key), "", "AWS's documentation has no %s for parameters, so that its executor may refuse the component", key)
+		}
+	}
 	out := Parameter{Name: name, Description: p.scalar(def.Get("description"), path+".description")}
 	for i, v := range p.list(def.Get("allowedValues"), path+".allowedValues", "texts") {
 		out.Allowed = append(out.Allowed, p.scalar(v, fmt.Sprintf("%s.allowedValues[%d]", path, i)))
@@ -336,7 +345,20 @@ func (p *parser) readStep(n *config.Node, path string) (s Step, ok bool) {
 		s.If = p.readIf(v, path+".if")
 	}
 	p.action(&s, n, path)
+	if s.Action == "ExecuteDocument" {
+		p.fixed(n, path, "timeoutSeconds", "-1")
+		p.fixed(n, path, "maxAttempts", "1")
+		s.Timeout = 0
+	}
 	return s, true
+}
+
+// fixed checks a key of a step that runs a document: the steps of that one have limits
+// of their own.
+func (p *parser) fixed(n *config.Node, path, key, only string) {
+	if v := n.Get(key); v != nil && v.Raw != only {
+		p.errorf(v.Pos, join(path, key), "remove it; the steps of the document have their own", "%s of ExecuteDocument can be %s alone, not %q", key, only, v.Raw)
+	}
 }
 
 func (p *parser) readIf(n *config.Node, path string) *If {
@@ -472,7 +494,7 @@ func (p *parser) action(s *Step, n *config.Node, path string) {
 		}
 		return
 	}
-	if !a.many {
+	if !a.many || a.orOne && in.Kind == config.Mapping {
 		p.inputs(s.Action, a, in, path)
 		return
 	}
@@ -534,6 +556,9 @@ func (p *parser) inputs(name string, a action, n *config.Node, path string) {
 			p.check(f, v, join(path, f.name))
 		}
 	}
+	if sum, by := n.Get("checksum"), n.Get("algorithm"); (sum == nil) != (by == nil) {
+		p.errorf(n.Pos, path, "give both, or neither", "checksum and algorithm belong together")
+	}
 }
 
 var octal = regexp.MustCompile(`^0?[0-7]{3,4}$`)
@@ -544,7 +569,14 @@ func (p *parser) check(f field, n *config.Node, path string) {
 	expression := strings.Contains(n.Raw, "{{")
 	switch f.kind {
 	case text:
-		ok = isText
+		if ok = isText; ok && f.required && n.Raw == "" {
+			p.errorf(n.Pos, path, "", "%s is empty", f.name)
+		}
+	case s3URL:
+		ok = isText && (strings.HasPrefix(n.Raw, "s3://") || strings.HasPrefix(strings.TrimSpace(n.Raw), "{{"))
+	case webURL:
+		lower := strings.ToLower(n.Raw)
+		ok = isText && (strings.HasPrefix(lower, "https://") || strings.HasPrefix(lower, "http://") || strings.HasPrefix(strings.TrimSpace(n.Raw), "{{"))
 	case texts:
 		if ok = n.Kind == config.Sequence; !ok {
 			break

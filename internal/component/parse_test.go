@@ -84,7 +84,17 @@ func TestMistakesAreFoundWithTheirPlace(t *testing.T) {
 		"commands are text":          {step("action: ExecuteBash", "inputs:", "  commands: ls"), "8:21 commands has to be a list of texts, not \"ls\""},
 		"no commands":                {step("action: ExecuteBash", "inputs:", "  commands: []"), "8:21 the list of commands is empty"},
 		"unquoted expression":        {step("action: ExecuteBash", "inputs:", "  commands:", "    - {{ x }}"), "(an expression in braces has to stand in quotes)"},
-		"unknown input":              {step("action: ExecuteBash", "inputs:", "  commands: [ls]", "  shell: zsh"), "9:11 unknown key shell"},
+		"unknown input":              {step("action: ExecuteBash", "inputs:", "  commands: [ls]", "  shell: zsh"), "9:11 unknown key shell (known: commands)"},
+		"action without a name":      {step("action: ''"), `6:17 unknown action "" (known: AppendFile, Assert, `},
+		"empty path":                 {step("action: DeleteFile", "inputs:", "  - path: ''"), "8:19 path is empty"},
+		"source that is not in S3":   {step("action: S3Download", "inputs:", "  - source: /x", "    destination: /y"), `8:21 source has to be s3://BUCKET/KEY, not "/x"`},
+		"destination not in S3":      {step("action: S3Upload", "inputs:", "  - source: /x", "    destination: b/c"), `9:26 destination has to be s3://BUCKET/KEY, not "b/c"`},
+		"source that is not in HTTP": {step("action: WebDownload", "inputs:", "  - source: ftp://x/y", "    destination: /y"), `8:21 source has to be a URL that begins with https:// or http://, not "ftp://x/y"`},
+		"checksum of no algorithm":   {step("action: WebDownload", "inputs:", "  - source: https://x/y", "    destination: /y", "    checksum: abc"), "8:13 checksum and algorithm belong together (give both, or neither)"},
+		"comparison of no numbers":   {step("action: Assert", "inputs: {numberEquals: abc, value: 2}"), `7:32 numberEquals compares numbers, and "abc" is none`},
+		"comparison with no number":  {step("action: Reboot", "if: {numberLessThan: 2, value: two}"), `7:40 numberLessThan compares numbers, and "two" is none`},
+		"time for a document":        {step("action: ExecuteDocument", "timeoutSeconds: 60", "inputs: {document: d}"), `7:25 timeoutSeconds of ExecuteDocument can be -1 alone, not "60" (remove it; the steps of the document have their own)`},
+		"attempts at a document":     {step("action: ExecuteDocument", "maxAttempts: 3", "inputs: {document: d}"), `7:22 maxAttempts of ExecuteDocument can be 1 alone, not "3"`},
 		"inputs are no list":         {step("action: CreateFile", "inputs:", "  path: /x"), "8:11 the inputs of CreateFile are a list (write - before the first key)"},
 		"permissions":                {step("action: SetFilePermissions", "inputs:", "  - path: /x", "    permissions: rwx"), `9:26 permissions has to be permissions as octal digits, not "rwx"`},
 		"flag":                       {step("action: CreateFile", "inputs:", "  - path: /x", "    overwrite: maybe"), `9:24 overwrite has to be true or false, not "maybe"`},
@@ -188,6 +198,25 @@ func TestBracesThatAreNotClosed(t *testing.T) {
 		if !strings.Contains(strings.Join(got, "\n"), tt.want) || tt.want == "nothing is named x" && len(got) != 1 {
 			t.Errorf("%s: found %q, want %q", name, got, tt.want)
 		}
+	}
+}
+
+// What looks like a mistake and is none.
+func TestGoodDocumentsOfOtherShapes(t *testing.T) {
+	for name, text := range map[string]string{
+		"one document alone":      step("action: ExecuteDocument", "timeoutSeconds: -1", "maxAttempts: 1", "inputs:", "  document: d.yaml", "  phases: build,validate", "  parameters:", "    - name: who", "      value: you"),
+		"a list of documents":     step("action: ExecuteDocument", "inputs: [{document: d.yaml}, {document: 's3://b/e.yaml'}]"),
+		"sources that expand":     "constants:\n  - From:\n      type: string\n      value: https://x/y\n" + step("action: WebDownload", "inputs: [{source: '{{ From }}', destination: /y}]"),
+		"numbers that expand":     "constants:\n  - One:\n      type: string\n      value: '1'\n" + step("action: Assert", "inputs: {numberEquals: '{{ One }}', value: -1.5e3}"),
+		"content that is nothing": step("action: CreateFile", "inputs: [{path: /x, content: ''}]"),
+	} {
+		if _, problems := Parse([]byte(text)); len(problems) > 0 {
+			t.Errorf("%s: %v", name, problems)
+		}
+	}
+	_, problems := Parse([]byte("parameters:\n  - abc:\n      type: string\n      allowedValues: [a]\n" + step("action: Reboot")))
+	if len(problems) != 1 || problems[0].Level != config.Warning || problems[0].Pos != (config.Pos{Line: 4, Column: 22}) {
+		t.Errorf("a key that AWS does not know: %v", problems)
 	}
 }
 

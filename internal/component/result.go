@@ -66,6 +66,8 @@ type StepResult struct {
 	EndTime        *time.Time `json:"endTime"`
 	Inputs         string     `json:"inputs"`
 	Outputs        string     `json:"outputs"`
+	Loop           any        `json:"loop"`           // as the document has it
+	DetailedOutput []*Result  `json:"detailedOutput"` // of the documents that an ExecuteDocument has run
 
 	Progress *progress `json:"progress,omitempty"` // while it runs
 }
@@ -78,7 +80,7 @@ type progress struct {
 	Failed    []int     `json:"failed,omitempty"` // iterations
 	Outputs   []Outputs `json:"outputs,omitempty"`
 	Rebooted  bool      `json:"rebooted,omitempty"` // the step has asked for a reboot and is done
-	Nested    []*Result `json:"nested,omitempty"`   // of ExecuteDocument, one for each input
+	Nested    []*Result `json:"nested,omitempty"`   // of ExecuteDocument, one for each input of the iteration
 }
 
 // Phase is the first phase that ran, empty if none did.

@@ -50,11 +50,11 @@ type Run struct {
 	// Earlier are the results of other phases of the same documents, on the same
 	// machine, of whose steps expressions can speak.
 	Earlier []*Result
-	depth   int
+	above   []string // documents that run this one, outermost first
 }
 
-// maxDepth bounds documents that run documents.
-const maxDepth = 10
+// maxDepth is how deep documents run documents, as on AWS.
+const maxDepth = 3
 
 // Do runs the documents, or goes on with r where it stopped; a fresh r has just
 // an ID. The error is a *[Reboot], or what ended the context: call Do again then,
@@ -222,7 +222,7 @@ func (run *Run) phase(ctx context.Context, phase *Phase, p *PhaseResult, d *Docu
 		if i == len(p.Steps) {
 			p.Steps = append(p.Steps, &StepResult{
 				Name: step.Name, Status: Running, TimeoutSeconds: int(step.Timeout / time.Second), OnFailure: step.OnFailure,
-				MaxAttempts: step.MaxAttempts, Action: step.Action, StartTime: run.now(), Progress: &progress{Attempt: 1},
+				MaxAttempts: step.MaxAttempts, Action: step.Action, StartTime: run.now(), Loop: step.Loop.told(), Progress: &progress{Attempt: 1},
 			})
 			if step.Timeout == 0 {
 				p.Steps[i].TimeoutSeconds = -1
@@ -231,7 +231,7 @@ func (run *Run) phase(ctx context.Context, phase *Phase, p *PhaseResult, d *Docu
 		s := p.Steps[i]
 		if s.EndTime == nil {
 			run.tracef("phase %s, step %s: %s, attempt %d of %d, timeout %d s, onFailure %s", phase.Name, s.Name, s.Action, s.Progress.Attempt, s.MaxAttempts, s.TimeoutSeconds, s.OnFailure)
-			sc := &scope{variables: variables, steps: d.Chains, loop: step.Loop}
+			sc := &scope{document: d.FilePath, variables: variables, steps: d.Chains, loop: step.Loop}
 			if err := run.step(ctx, step, s, sc, phase.Name, r); err != nil {
 				return err
 			}
@@ -325,7 +325,9 @@ func (run *Run) step(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 	}
 	run.logf("%s: FINISHED EXECUTION", step.Action)
 	s.Status = Success
-	s.Outputs = asJSON(outputs)
+	if s.Outputs = asJSON(outputs); s.DetailedOutput != nil {
+		s.Outputs = asJSON(summaries(s.DetailedOutput))
+	}
 	if c := sc.steps[phase+"."+step.Name]; c != nil {
 		c.Outputs = outputs
 	}
@@ -395,7 +397,7 @@ func (run *Run) attempt(ctx context.Context, step *Step, s *StepResult, sc *scop
 		sc.index, sc.value = at.Iteration, values[at.Iteration]
 		out, err := run.once(ctx, step, s, sc, phase, r)
 		if reboot, ok := errors.AsType[*Reboot](err); ok {
-			if !reboot.Again {
+			if !reboot.Again && step.Action != "ExecuteDocument" { // a document goes on by itself
 				at.Iteration++
 			}
 			return nil, err
@@ -443,7 +445,11 @@ func (run *Run) once(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 	s.Inputs = asJSON(in)
 	sc.steps[phase+"."+step.Name] = &chain{Inputs: in}
 	if step.Action == "ExecuteDocument" {
-		return run.nested(ctx, in, s, r)
+		outputs, err := run.nested(ctx, in, sc.document, s, r)
+		if _, ok := errors.AsType[*Reboot](err); !ok && ctx.Err() == nil {
+			s.DetailedOutput, s.Progress.Nested = append(s.DetailedOutput, s.Progress.Nested...), nil
+		}
+		return outputs, err
 	}
 	out, err := run.Actor.Act(ctx, step.Action, in, run.Log)
 	if err != nil && ctx.Err() != nil {
@@ -454,17 +460,33 @@ func (run *Run) once(ctx context.Context, step *Step, s *StepResult, sc *scope, 
 	return out, err
 }
 
+// summaries are the outputs of a step that runs documents.
+func summaries(results []*Result) (out []Summary) {
+	for _, r := range results {
+		out = append(out, r.Summary(""))
+	}
+	return out
+}
+
 // nested runs the documents that ExecuteDocument names.
-func (run *Run) nested(ctx context.Context, in Input, s *StepResult, r *Result) (Outputs, error) {
-	if run.depth >= maxDepth {
+func (run *Run) nested(ctx context.Context, in Input, document string, s *StepResult, r *Result) (Outputs, error) {
+	if len(run.above) >= maxDepth {
 		return nil, fmt.Errorf("documents run documents more than %d deep", maxDepth)
 	}
-	list, _ := in.([]any)
+	list, ok := in.([]any)
+	if !ok {
+		list = []any{in}
+	}
+	above := append(slices.Clone(run.above), document)
 	at := s.Progress
+	var outputs Outputs
 	for i, item := range list {
 		m, _ := item.(map[string]any)
 		text := func(key string) string { v, _ := m[key].(string); return v }
 		name := text("document")
+		if slices.Contains(above, name) {
+			return nil, fmt.Errorf("document %s runs itself, by way of %s", name, strings.Join(above, ", "))
+		}
 		data, err := run.Actor.Load(ctx, name, text("document-s3-bucket-owner"))
 		if err != nil {
 			return nil, fmt.Errorf("document %s: %w", name, err)
@@ -475,14 +497,14 @@ func (run *Run) nested(ctx context.Context, in Input, s *StepResult, r *Result) 
 		}
 		inner := &Run{
 			Documents: []Source{{Document: doc, Path: name, Parameters: pairsOf(m["parameters"])}},
-			Actor:     run.Actor, Log: run.Log, Trace: run.Trace, Now: run.Now, depth: run.depth + 1,
+			Actor:     run.Actor, Log: run.Log, Trace: run.Trace, Now: run.Now, above: above,
 			Save: func(*Result) error { return run.save(r) },
 		}
 		for _, p := range strings.FieldsFunc(text("phases"), func(c rune) bool { return c == ',' || c == ' ' }) {
 			inner.Phases = append(inner.Phases, p)
 		}
 		if i == len(at.Nested) {
-			at.Nested = append(at.Nested, &Result{})
+			at.Nested = append(at.Nested, &Result{ExecutionID: r.ExecutionID})
 		}
 		if err := inner.Do(ctx, at.Nested[i]); err != nil {
 			if ctx.Err() != nil && context.Cause(ctx) != nil {
@@ -493,8 +515,9 @@ func (run *Run) nested(ctx context.Context, in Input, s *StepResult, r *Result) 
 		if at.Nested[i].Status == Failed {
 			return nil, errors.New(at.Nested[i].FailureMessage)
 		}
+		outputs = append(outputs, map[string]string{"executionId": r.ExecutionID, "status": string(at.Nested[i].Status)})
 	}
-	return nil, nil
+	return outputs, nil
 }
 
 // pairsOf reads parameters: a mapping, or a list of mappings.

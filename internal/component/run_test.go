@@ -168,21 +168,33 @@ func TestRun(t *testing.T) {
 			did: []string{"reboot x", "reboot x", "reboot y", "reboot y"}, status: Success, reboots: 2},
 		"loop stops at a failure": {text: head + bashStep("aa", "{{ loop.value }}", "loop: {forEach: [fail, say]}"), did: []string{"fail"}, status: Failed,
 			message: "Document doc.yaml failed: step aa of phase build: iterations 0 failed, the last with: it failed "},
-		"condition holds":            {text: head + bashStep("aa", "say 1", "if: {stringEquals: world, value: \"{{ who }}\"}"), did: []string{"say 1"}, status: Success},
-		"condition does not hold":    {text: head + bashStep("aa", "say 1", "if: {fileExists: /nowhere}"), status: Success},
-		"then skip":                  {text: head + bashStep("aa", "say 1", "if: {binaryExists: sh, then: Skip}"), status: Success},
-		"then skip, but not":         {text: head + bashStep("aa", "say 1", "if: {binaryExists: no, then: Skip}"), did: []string{"say 1"}, status: Success},
-		"else abort":                 {text: head + bashStep("aa", "say 1", "if: {binaryExists: no, else: Abort}"), status: Failed, message: "Document doc.yaml failed: step aa of phase build: the condition of the step does not hold"},
-		"condition is asked once":    {text: head + bashStep("aa", "reboot", "if: {not: {fileExists: /made}}"), did: []string{"reboot", "reboot"}, status: Success, reboots: 1},
-		"assertion that holds":       {text: head + "      - name: aa\n        action: Assert\n        inputs: {numberGreaterThan: 1, value: '1.5'}\n", status: Success},
-		"assertion that does not":    {text: head + "      - name: aa\n        action: Assert\n        inputs: {or: [{folderExists: /x}, {stringIsEmpty: a}]}\n", status: Failed, message: "Document doc.yaml failed: step aa of phase build: the condition of the step does not hold"},
-		"hash of a file":             {text: head + "      - name: aa\n        action: Assert\n        inputs: {fileMD5Equals: '616263', path: /there}\n", status: Success},
-		"document runs document":     {text: head + "      - name: aa\n        action: ExecuteDocument\n        inputs: [{document: inner, phases: build, parameters: [{who: you}]}]\n" + bashStep("bb", "say 2"), did: []string{"say you", "say 2"}, status: Success},
+		"condition holds":         {text: head + bashStep("aa", "say 1", "if: {stringEquals: world, value: \"{{ who }}\"}"), did: []string{"say 1"}, status: Success},
+		"condition does not hold": {text: head + bashStep("aa", "say 1", "if: {fileExists: /nowhere}"), status: Success},
+		"then skip":               {text: head + bashStep("aa", "say 1", "if: {binaryExists: sh, then: Skip}"), status: Success},
+		"then skip, but not":      {text: head + bashStep("aa", "say 1", "if: {binaryExists: no, then: Skip}"), did: []string{"say 1"}, status: Success},
+		"else abort":              {text: head + bashStep("aa", "say 1", "if: {binaryExists: no, else: Abort}"), status: Failed, message: "Document doc.yaml failed: step aa of phase build: the condition of the step does not hold"},
+		"condition is asked once": {text: head + bashStep("aa", "reboot", "if: {not: {fileExists: /made}}"), did: []string{"reboot", "reboot"}, status: Success, reboots: 1},
+		"assertion that holds":    {text: head + "      - name: aa\n        action: Assert\n        inputs: {numberGreaterThan: 1, value: '1.5'}\n", status: Success},
+		"assertion that does not": {text: head + "      - name: aa\n        action: Assert\n        inputs: {or: [{folderExists: /x}, {stringIsEmpty: a}]}\n", status: Failed, message: "Document doc.yaml failed: step aa of phase build: the condition of the step does not hold"},
+		"hash of a file":          {text: head + "      - name: aa\n        action: Assert\n        inputs: {fileMD5Equals: '616263', path: /there}\n", status: Success},
+		"document runs document":  {text: head + "      - name: aa\n        action: ExecuteDocument\n        inputs: [{document: inner, phases: build, parameters: [{who: you}]}]\n" + bashStep("bb", "say 2"), did: []string{"say you", "say 2"}, status: Success},
+		"one document alone":      {text: head + runs("inner"), did: []string{"say world", "fail"}, status: Failed, message: "Document doc.yaml failed: step aa of phase build: Document inner failed: step tt of phase test: it failed "},
+		"documents in a loop": {text: head + "      - name: aa\n        action: ExecuteDocument\n        loop: {forEach: [inner, again]}\n        inputs: {document: '{{ loop.value }}', phases: build, parameters: [{name: who, value: you}]}\n",
+			did: []string{"say you", "say 1", "Reboot", "say 2"}, status: Success, reboots: 1},
+		"three levels": {text: head + runs("two"), did: []string{"say 1", "Reboot", "say 2"}, status: Success, reboots: 1},
+		"four levels": {text: head + runs("three"), status: Failed,
+			message: "Document doc.yaml failed: step aa of phase build: Document three failed: step aa of phase build: Document two failed: step aa of phase build: Document one failed: step aa of phase build: documents run documents more than 3 deep"},
+		"document that runs itself": {text: head + runs("doc.yaml"), status: Failed, message: "Document doc.yaml failed: step aa of phase build: document doc.yaml runs itself, by way of doc.yaml"},
+		"documents that run each other": {text: head + runs("ping"), status: Failed,
+			message: "Document doc.yaml failed: step aa of phase build: Document ping failed: step aa of phase build: Document pong failed: step aa of phase build: document ping runs itself, by way of doc.yaml, ping, pong"},
 		"document that is not there": {text: head + "      - name: aa\n        action: ExecuteDocument\n        inputs: [{document: none}]\n", status: Failed, message: "Document doc.yaml failed: step aa of phase build: document none: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			f.files["inner"] = head + bashStep("ii", "say {{ who }}") + test + bashStep("tt", "fail")
+			f.files["again"] = head + bashStep("ii", "say 1") + "      - name: rr\n        action: Reboot\n" + bashStep("jj", "say 2")
+			f.files["one"], f.files["two"], f.files["three"] = head+runs("again"), head+runs("one"), head+runs("two")
+			f.files["ping"], f.files["pong"], f.files["doc.yaml"] = head+runs("pong"), head+runs("ping"), head+runs("doc.yaml")
 			r, reboots := until(t, mustParse(t, tt.text), f, tt.parameters, tt.phases...)
 			if diff := cmp.Diff(tt.did, f.did); diff != "" {
 				t.Errorf("commands (-want +got):\n%s", diff)
@@ -191,6 +203,39 @@ func TestRun(t *testing.T) {
 				t.Errorf("status %s, %q after %d reboots, want %s, %q, %d", r.Status, r.FailureMessage, reboots, tt.status, tt.message, tt.reboots)
 			}
 		})
+	}
+}
+
+// runs is a step that runs a document.
+func runs(document string) string {
+	return "      - name: aa\n        action: ExecuteDocument\n        inputs: {document: " + document + "}\n"
+}
+
+// What AWS's documentation shows of a step that runs documents, in detailedoutput.json.
+func TestResultOfDocumentsThatDocumentsRun(t *testing.T) {
+	const head = "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n"
+	f := newFake()
+	f.files["good"], f.files["bad"] = head+bashStep("ii", "say 1"), head+bashStep("ii", "fail")
+	r, _ := until(t, mustParse(t, head+strings.Replace(runs("'{{ loop.value }}'"), "inputs", "loop: {name: each, forEach: [good, good]}\n        inputs", 1)+strings.Replace(runs("bad"), "aa", "bb", 1)), f, nil)
+	steps := r.Documents[0].Phases[0].Steps
+	const summary = `{"executionId":"id","status":"success","failedStepCount":0,"executedStepCount":1,"ignoredFailedStepCount":0,"failureMessage":"","logUrl":""}`
+	if want := "[" + summary + "," + summary + "]"; steps[0].Outputs != want || steps[0].TimeoutSeconds != -1 || steps[0].MaxAttempts != 1 {
+		t.Errorf("%+v, want outputs %s", steps[0], want)
+	}
+	if loop := asJSON(steps[0].Loop); loop != `{"forEach":["good","good"],"name":"each"}` || steps[1].Loop != nil {
+		t.Errorf("loops %s, %v", loop, steps[1].Loop)
+	}
+	for i, want := range map[int]string{0: "good good", 1: "bad"} {
+		var ran []string
+		for _, d := range steps[i].DetailedOutput {
+			ran = append(ran, d.Documents[0].FilePath)
+		}
+		if got := strings.Join(ran, " "); got != want {
+			t.Errorf("step %d ran %s, want %s", i, got, want)
+		}
+	}
+	if failed := steps[1].DetailedOutput[0].Documents[0].Phases[0].Steps[0]; failed.Status != Failed || failed.FailureMessage != "it failed " {
+		t.Errorf("the step that failed: %+v", failed)
 	}
 }
 

@@ -257,7 +257,7 @@ func (b *imageBuilder) components() {
 		b.component("UpdateOSComponent", "UpdateOS", b.document(updateOSDocument, map[string]string{"KEEP_KERNEL": kernel}), true)
 	}
 	blanks := map[string]string{
-		"VERSION": config.ToolVersion, "PROGRAM": "s3://" + b.p.Bucket + "/" + ProgramKey(b.p.ProgramSum, b.p.ProgramArch), "SUM": b.p.ProgramSum, "REGION": b.p.Region,
+		"VERSION": config.ToolVersion, "PROGRAM": b.p.Bucket + "/" + ProgramKey(b.p.ProgramSum, b.p.ProgramArch), "SUM": b.p.ProgramSum, "REGION": b.p.Region,
 	}
 	for _, part := range []string{"dcv", "efa", "efs", "lustre", "nvidia", "pmix"} {
 		blanks[strings.ToUpper(part)] = map[bool]string{true: "yes", false: "no"}[f.Installs(part)]

@@ -18,7 +18,8 @@ func newImportImage(home func() sandbox.Home) *cobra.Command {
 		Short: "Make an AMI of a root file system: a tar archive, or an OCI layout",
 		Long: "Make an AMI of the root file system in a tar archive, compressed with gzip or not, or of the\n" +
 			"image in an OCI layout. It has to have systemd. It can be the parent of images, and its default\n" +
-			"user is that of its operating system if a cluster file can name that.",
+			"user is that of its operating system (admin of Debian, rocky of Rocky Linux, ...), if it is one that a\n" +
+			"cluster file can name, in whatever release; else that of the region's own machines.",
 		Example: "  pcluster sandbox import-image --name rocky-9 rocky-9.tar.gz",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

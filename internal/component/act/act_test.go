@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -458,6 +459,51 @@ func TestPlanChainsItsPhases(t *testing.T) {
 	}
 	if s := out.Summary("x"); s.ExecutedStepCount != 2 || s.ExecutionID != "e" {
 		t.Errorf("summary %+v", s)
+	}
+}
+
+// TestUpdateOSOfSomePackages runs it on stand-ins of package managers.
+func TestUpdateOSOfSomePackages(t *testing.T) {
+	for name, tt := range map[string]struct {
+		manager          string
+		include, exclude []any
+		want             string
+	}{
+		"apt, all":                   {"apt-get", nil, nil, "update; upgrade"},
+		"apt, some":                  {"apt-get", []any{"a", "b"}, nil, "update; install --only-upgrade a b"},
+		"apt, all but some":          {"apt-get", nil, []any{"a"}, "update; mark hold a; upgrade; mark unhold a"},
+		"apt, some but not all":      {"apt-get", []any{"a", "b"}, []any{"b", "c"}, "update; install --only-upgrade a"},
+		"apt, some, and all of them": {"apt-get", []any{"a"}, []any{"a"}, "update"},
+		"dnf, some but not all":      {"dnf", []any{"a", "b"}, []any{"b"}, "--exclude=b update a b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			log := filepath.Join(dir, "log")
+			for program, word := range map[string]string{tt.manager: "", "apt-mark": "mark "} {
+				text := "#!/bin/sh\nfor a; do shift; case \"$a\" in -q|-y|-o|*=confdef|*::*) ;; *) set -- \"$@\" \"$a\" ;; esac; done\necho \"" + word + "$*\" >>" + log + "\n"
+				if err := os.WriteFile(filepath.Join(dir, program), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, tool := range []string{"env", "sh"} {
+				path, err := exec.LookPath(tool)
+				if err == nil {
+					err = os.Symlink(path, filepath.Join(dir, tool))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir)
+			m := &Machine{Dir: dir}
+			if _, err := m.Act(t.Context(), "UpdateOS", map[string]any{"include": tt.include, "exclude": tt.exclude}, func(string) {}); err != nil {
+				t.Fatal(err)
+			}
+			done, err := os.ReadFile(log)
+			if got := strings.ReplaceAll(strings.TrimSpace(string(done)), "\n", "; "); err != nil || got != tt.want {
+				t.Errorf("%q, want %q, %v", got, tt.want, err)
+			}
+		})
 	}
 }
 

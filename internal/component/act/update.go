@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 )
 
 // updateOS brings the packages of the system up to date with what manages them:
@@ -36,6 +37,9 @@ func aptUpdate(ctx context.Context, c *call, include, exclude []string) (err err
 	}
 	args := []string{"apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"}
 	if len(include) > 0 {
+		if include = slices.DeleteFunc(include, func(name string) bool { return slices.Contains(exclude, name) }); len(include) == 0 {
+			return nil
+		}
 		return c.env(ctx, append(append(args, "install", "--only-upgrade"), include...)...)
 	}
 	for i, name := range exclude {

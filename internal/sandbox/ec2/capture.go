@@ -267,11 +267,12 @@ type Import struct {
 	SizeGiB      int32    // of the root volume
 }
 
-// ImportImage makes an AMI of a root file system. Of one of the operating systems that
-// cluster files can name it has the default user and the root device.
+// ImportImage makes an AMI of a root file system. It has the default user and the root
+// device of its operating system, if releases of that one are among those that cluster
+// files can name.
 func (s *Service) ImportImage(_ context.Context, in Import) (imageID string, err error) {
 	rootDevice, files := "/dev/xvda", []machine.File(nil)
-	if system, err := operatingSystemNamed(in.System); err == nil {
+	if system, err := operatingSystemLike(in.System); err == nil {
 		rootDevice, files = system.rootDevice, system.files()
 	}
 	s.mu.Lock()

@@ -106,6 +106,9 @@ func TestImportedImageHasTheDefaultUserOfItsSystem(t *testing.T) {
 	r := newRegion(t)
 	for system, want := range map[string]struct{ user, rootDevice string }{
 		"debian12":   {"admin", "/dev/xvda"},
+		"debian13":   {"admin", "/dev/xvda"}, // which no cluster file can name, but every Debian has
+		"debian":     {"admin", "/dev/xvda"},
+		"rocky10":    {"rocky", "/dev/sda1"},
 		"ubuntu2404": {"ubuntu", "/dev/sda1"},
 		"alinux2023": {"ec2-user", "/dev/xvda"},
 		"beos5":      {"", "/dev/xvda"}, // the region's own

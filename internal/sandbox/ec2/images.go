@@ -191,6 +191,23 @@ func operatingSystemNamed(name string) (operatingSystem, error) {
 	return operatingSystem{}, fmt.Errorf("no image of the operating system %q can be made", name)
 }
 
+// operatingSystemLike is the operating system of that name, or another release of one that
+// can be named: their makers keep the default user from release to release.
+func operatingSystemLike(name string) (operatingSystem, error) {
+	exact, err := operatingSystemNamed(name)
+	if err == nil {
+		return exact, nil
+	}
+	family := func(name string) string { return strings.TrimRight(name, "0123456789") }
+	for _, o := range operatingSystems {
+		if family(o.name) == family(name) {
+			o.name = name
+			return o, nil
+		}
+	}
+	return operatingSystem{}, err
+}
+
 // files are what an image of the system adds to the base image: cloud-init makes
 // the default user that people log in as.
 func (o operatingSystem) files() []machine.File {
