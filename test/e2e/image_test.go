@@ -225,12 +225,12 @@ func TestSeedImage(t *testing.T) {
 	}
 	t.Run("a build whose machine is lost fails, with the reason", func(t *testing.T) {
 		instance := building("lost")
-		r.must(t, "aws", "ec2", "terminate-instances", "--instance-ids", instance)
+		r.must(t, "pcluster", "sandbox", "fault", "kill", instance)
 		if status := ended("lost"); status != "BUILD_FAILED" {
 			t.Errorf("status %s", status)
 		}
-		if reason := field(ann, "lost", "imagebuilderImageStatusReason"); !strings.Contains(reason, instance) {
-			t.Errorf("reason %q, want it to name %s", reason, instance)
+		if reason := field(ann, "lost", "imagebuilderImageStatusReason"); !strings.Contains(reason, "The build instance "+instance+" is ") || !strings.Contains(reason, "Server.InternalError") {
+			t.Errorf("reason %q, want it to name %s and what became of it", reason, instance)
 		}
 		ann.must(t, "pcluster", "delete-image", "--image-id", "lost")
 		gone("lost")
@@ -248,6 +248,7 @@ func TestSeedImage(t *testing.T) {
 		}
 		gone("restarted")
 		looksAtImage(t, ann, "restarted")
+		ann.must(t, "pcluster", "component", "list")
 		ann.must(t, "pcluster", "delete-image", "--image-id", "restarted")
 	})
 	t.Run("nothing was refused, nor asked for that the policies' tests don't know", func(t *testing.T) {

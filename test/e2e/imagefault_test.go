@@ -63,7 +63,12 @@ func (r imageRegion) read(t *testing.T, name string) string {
 // image file.
 func (r imageRegion) build(t *testing.T, id, command string, changes ...string) result {
 	t.Helper()
-	document := strings.Replace(r.read(t, "faults.yaml"), "default: 'true'", fmt.Sprintf("default: %q", command), 1)
+	return r.buildDocument(t, id, strings.Replace(r.read(t, "faults.yaml"), "default: 'true'", fmt.Sprintf("default: %q", command), 1), changes...)
+}
+
+// buildDocument begins an image with a component of that text.
+func (r imageRegion) buildDocument(t *testing.T, id, document string, changes ...string) result {
+	t.Helper()
 	r.write(t, id+".yaml", strings.Replace(document, "name: faults", "name: "+id, 1))
 	r.must(t, "aws", "s3", "cp", "--quiet", id+".yaml", "s3://sboinfrastructureassets/components/"+id+".yaml")
 	arn := strings.TrimSpace(r.must(t, "aws", "imagebuilder", "create-component", "--name", id, "--semantic-version", "1.0.0", "--platform", "Linux",
@@ -97,6 +102,13 @@ func rootVolume(gib int) []string {
 // fill writes until the disk is full, quickly.
 const fill = "fallocate -l $(($(df --output=avail -k / | tail -n 1) - 3000))K /var/most; cat /dev/zero >/var/rest"
 
+// An imageFault is a build that fails.
+type imageFault struct {
+	command string
+	changes []string // of the image file
+	reason  string
+}
+
 // TestImageBuildsThatFail has builds fail on real machines: each says why in
 // describe-image, and leaves no AMI.
 func TestImageBuildsThatFail(t *testing.T) {
@@ -122,11 +134,7 @@ func TestImageBuildsThatFail(t *testing.T) {
 	}
 	before := images()
 
-	builds := map[string]struct {
-		command string
-		changes []string
-		reason  string
-	}{
+	builds := map[string]imageFault{
 		"full":     {fill, nil, "No space left on device"},
 		"hangs":    {"sleep 600", nil, "longer than the 2 seconds"},
 		"off":      {"systemctl poweroff -ff; sleep 9", nil, "before its components are done"},
@@ -150,6 +158,20 @@ func TestImageBuildsThatFail(t *testing.T) {
 			t.Fatalf("build-image of %s: %s%s", id, out.stdout, out.stderr)
 		}
 	}
+	// And one whose test machine loses its power.
+	const shot = "shot"
+	if out := r.buildDocument(t, shot, r.read(t, "faults.yaml")+"  - name: test\n    steps:\n      - name: Hang\n        action: ExecuteBash\n        inputs: {commands: [sleep 600]}\n"); out.code != 0 {
+		t.Fatalf("build-image of %s: %s%s", shot, out.stdout, out.stderr)
+	}
+	var tested string
+	eventually(t, 2*time.Minute, "the test machine of "+shot+" runs", func() bool {
+		tested = strings.TrimSpace(r.must(t, "aws", "ec2", "describe-instances", "--filters", "Name=tag:Name,Values=Test instance for ParallelClusterImage-"+shot,
+			"Name=instance-state-name,Values=running", "--query", "Reservations[].Instances[].InstanceId", "--output", "text"))
+		return tested != ""
+	})
+	r.must(t, "pcluster", "sandbox", "fault", "kill", tested)
+	builds[shot] = imageFault{reason: "The test instance " + tested + " is "}
+
 	for id, b := range builds {
 		if status := r.ended(t, id); status != "BUILD_FAILED" {
 			t.Errorf("%s: status %s", id, status)

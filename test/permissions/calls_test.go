@@ -93,11 +93,10 @@ func TestEveryCallIsMade(t *testing.T) {
 
 // elsewhere are operations that other tests make: where, and what shows it.
 var elsewhere = map[string]string{
-	"ec2:CreateFleet":             "test/e2e/torture_test.go ec2:CreateFleet",
-	"ec2:DescribeVpcs":            "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
-	"efs:DescribeMountTargets":    "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
-	"imagebuilder:GetComponent":   "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
-	"imagebuilder:ListComponents": "test/conformance/region/journeys/imagebuilder.yaml ListComponents",
+	"ec2:CreateFleet":           "test/e2e/torture_test.go ec2:CreateFleet",
+	"ec2:DescribeVpcs":          "test/conformance/region/journeys/vpc.yaml DescribeVpcs",
+	"efs:DescribeMountTargets":  "test/conformance/region/journeys/filesystems.yaml DescribeMountTargets",
+	"imagebuilder:GetComponent": "test/conformance/region/journeys/imagebuilder.yaml GetComponent",
 }
 
 // modelNames are services whose packages have another name than their API's model here.

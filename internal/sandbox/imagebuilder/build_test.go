@@ -227,7 +227,8 @@ func TestBuildsThatFail(t *testing.T) {
 		order     order
 		documents []string
 		before    func(*yard)
-		during    func(*yard, string) // once a machine has been launched
+		during    func(*yard, string) // once a machine has been launched:
+		role      string              // that for the build, or this one
 		reason    string
 		kept      bool // the build machine
 	}{
@@ -248,6 +249,7 @@ func TestBuildsThatFail(t *testing.T) {
 		},
 			reason: "The AMI can't be shared: InvalidUserID.Malformed"},
 		"build machine is lost": {documents: []string{hang}, during: func(y *yard, id string) { y.ec2.lose(id) }, reason: "is terminated before its components are done: Server.InternalError: the host failed"},
+		"test machine is lost":  {documents: []string{good, steps("test", "sleep 60")}, role: "test", during: func(y *yard, id string) { y.ec2.lose(id) }, reason: "The test instance"},
 		"executor is killed": {documents: []string{good}, before: func(y *yard) {
 			y.ec2.boot = func(i *fakeInstance) {
 				_ = os.WriteFile(filepath.Join(i.logs, "executor-ended"), []byte("oom-kill (killed TERM)\n"), 0o600)
@@ -273,12 +275,16 @@ func TestBuildsThatFail(t *testing.T) {
 					if operation != "DescribeInstances" || len(y.images.All()) == 0 {
 						return
 					}
-					once.Do(func() {
-						y.ec2.mu.Lock()
-						id := y.ec2.byToken[y.images.All()[0].Execution+"-build"]
-						y.ec2.mu.Unlock()
-						tt.during(y, id)
-					})
+					y.ec2.mu.Lock()
+					role := "build"
+					if tt.role != "" {
+						role = tt.role
+					}
+					id := y.ec2.byToken[y.images.All()[0].Execution+"-"+role]
+					y.ec2.mu.Unlock()
+					if id != "" {
+						once.Do(func() { tt.during(y, id) })
+					}
 				}
 			}
 			arn := y.begin(t, tt.order, tt.documents...)
