@@ -118,6 +118,7 @@ type Daemon struct {
 	statusNow chan struct{}
 	healthNow chan struct{}
 	blocks    blockWatch
+	heartbeat heartbeat
 	ailing    atomic.Bool // a node has a warning; a hint like inMotion
 	inMotion  atomic.Bool // see Memory.InMotion; a hint for loops beside the one that has the memory
 }
@@ -170,7 +171,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.Log.Info("fleet daemon started", "nodes with instances", len(d.mem.Assigned), "launches under way", len(d.mem.Launches))
 
-	d.recorder.trouble.what = "record of the fleet"
+	d.recorder.trouble.what, d.heartbeat.trouble.what = "record of the fleet", "file of the fleet's heartbeat"
 	d.waiters.record, d.waiters.now = d.record, d.Now
 	d.waiters.up = func(ctx context.Context, view SlurmView) {
 		d.tell(ctx, func(o *Observed) { o.Up = append(o.Up, view) })
@@ -269,6 +270,9 @@ func (d *Daemon) step(ctx context.Context, seen Observed) {
 	d.record(do.Record...)
 	d.Events.happened(do.Record, &d.policy)
 	d.Events.loop(seen.Slurm, seen.EC2, &next, &d.policy)
+	if seen.Slurm != nil {
+		d.beat()
+	}
 	d.act(ctx, do, err)
 	// Looks that were queued while the decision was being written show the nodes as
 	// they were before.

@@ -51,8 +51,9 @@ type Policy struct {
 	// seems to be cut off from them; 0: for as long as slurmctld does.
 	CutOffTimeout time.Duration
 
-	DebugEvents bool // the event log has all that there is
-	NoConsoles  bool // EC2 is not asked what instances said that failed to start
+	DebugEvents   bool   // the event log has all that there is
+	NoConsoles    bool   // EC2 is not asked what instances said that failed to start
+	HeartbeatFile string // gets the time once a minute while the fleet is looked after; empty: none
 }
 
 // DefaultPolicy returns the policy of a cluster whose users changed nothing.

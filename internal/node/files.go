@@ -27,7 +27,9 @@ const (
 	storageData   = sharedDir + "/storage.json" // see storage.Save
 	fleetConfig   = pluginDir + "/fleet-config.json"
 	fleetSettings = pluginDir + "/parallelcluster_clustermgtd.conf"
-	nodeSettings  = slurm.ConfDir + "/pcluster/.slurm_plugin/parallelcluster_computemgtd.conf" // on all nodes
+	pluginShare   = slurm.ConfDir + "/pcluster/.slurm_plugin" // on all nodes
+	nodeSettings  = pluginShare + "/parallelcluster_computemgtd.conf"
+	heartbeatFile = pluginShare + "/clustermgtd_heartbeat"
 	imageDNA      = "/etc/parallelcluster/image_dna.json"
 )
 

@@ -467,6 +467,10 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	if err != nil || p.CutOffTimeout != time.Hour || p.BlockLead != 24*time.Hour {
 		t.Errorf("got %+v, %v", p, err)
 	}
+	err = applySettings(&p, "heartbeat_file_path = /shared/heartbeat")
+	if err != nil || p.HeartbeatFile != "/shared/heartbeat" {
+		t.Errorf("got %+v, %v", p, err)
+	}
 	p = fleet.DefaultPolicy()
 	if err := applySettings(&p, settingsTemplate); err != nil || !cmp.Equal(p, fleet.DefaultPolicy()) {
 		t.Errorf("the file that is installed changes the defaults: %+v, %v", p, err)

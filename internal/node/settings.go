@@ -75,6 +75,8 @@ func applySettings(p *fleet.Policy, file string) error {
 			p.Progress, err = seconds(value)
 		case "cut_off_timeout":
 			p.CutOffTimeout, err = seconds(value)
+		case "heartbeat_file_path":
+			p.HeartbeatFile = value
 		case "event_log_level":
 			p.DebugEvents = strings.EqualFold(value, "debug")
 		case "disable_all_cluster_management":
@@ -166,7 +168,7 @@ func (r *policyReader) read() (fleet.Policy, error) {
 // policyOf returns the fleet's policy as the cluster file has it.
 func policyOf(c *config.Cluster, cluster string) fleet.Policy {
 	p := fleet.DefaultPolicy()
-	p.Cluster = cluster
+	p.Cluster, p.HeartbeatFile = cluster, heartbeatFile
 	if c.Scheduling.ScalingStrategy != "" {
 		p.Strategy = c.Scheduling.ScalingStrategy
 	}

@@ -80,7 +80,7 @@ func (h *Host) linkPrograms(from, to string) error {
 
 // configureSlurm writes Slurm's configuration, and ours about it.
 func (h *Host) configureSlurm(c *config.Cluster, f slurm.Facts) error {
-	if err := h.dir(slurm.ConfDir+"/pcluster/.slurm_plugin", 0o755, adminUser); err != nil {
+	if err := h.dir(pluginShare, 0o755, adminUser); err != nil {
 		return err
 	}
 	for _, file := range slurm.Render(c, f) {
@@ -130,7 +130,7 @@ func (h *Host) jobScripts() error {
 			"export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexec " + Program + " health-check\n"},
 		{"epilog.d", "90_pcluster_noop", "#!/bin/sh\n# Slurm complains about an empty directory.\nexit 0\n"},
 	} {
-		script := slurm.ConfDir + "/pcluster/.slurm_plugin/scripts/" + s.kind + "/" + s.name
+		script := pluginShare + "/scripts/" + s.kind + "/" + s.name
 		if err := h.write(script, 0o755, rootUser, []byte(s.content)); err != nil {
 			return err
 		}

@@ -269,6 +269,10 @@ func (b *lockedBuffer) String() string {
 
 func staticNode(t *testing.T, c *cluster) {
 	eventually(t, patience, "the static node is idle", func() bool { return c.head(t, "sinfo -h -n work-st-small-1 -o %t") == "idle" })
+	eventually(t, patience, "the static node sees the fleet's heartbeat", func() bool {
+		const file = "/opt/slurm/etc/pcluster/.slurm_plugin/clustermgtd_heartbeat"
+		return c.ssh(t, `srun -p work -w work-st-small-1 sh -c 'test -s `+file+` && date -d "$(cat `+file+`)"'`).code == 0
+	})
 	c.head(t, "echo from the head > /data/note")
 	if got := c.head(t, "srun -p work -w work-st-small-1 cat /data/note"); got != "from the head" {
 		t.Errorf("the compute node reads %q from the shared volume", got)
