@@ -304,3 +304,14 @@ func TestAClockThatWasSetBack(t *testing.T) {
 	s.step(Observed{Resumed: []Request{request(job("7", "q-dy-b-1"))}})
 	s.expect("launches of what had no capacity yesterday, as it seems", s.launched(), []string{"q-dy-b-1 min 1"})
 }
+
+// EC2's clock says when an instance was launched. If ours is slow, that has still to come,
+// and is no reason to look away from the node until then.
+func TestAClockThatIsBehindEC2s(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	n := slurm.Node{Name: "q-dy-a-1", Addr: "10.0.0.1", State: "ALLOCATED+CLOUD", Partitions: []string{"q"}}
+	s.step(Observed{Slurm: s.view(n), EC2: s.ec2(Instance{ID: "i-1", State: "running", Addr: "10.0.0.1", Queue: "q", Resource: "a", Launched: noon.Add(time.Hour)})})
+	s.expect("owner", s.mem.Assigned["q-dy-a-1"].Instance, "i-1")
+	s.step(Observed{Slurm: s.view(n), EC2: s.ec2()})
+	s.expect("given when the instance is gone", len(s.do.Nodes), 2)
+}

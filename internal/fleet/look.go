@@ -239,9 +239,13 @@ func (p *planner) adopt(n *slurm.Node, ec2 *EC2View) {
 	if i == nil {
 		return
 	}
+	since := i.Launched
+	if !since.Before(ec2.At) { // by EC2's clock: ours is slow
+		since = ec2.At.Add(-time.Second)
+	}
 	p.mem.Assigned[n.Name] = Assignment{
 		Node: n.Name, Instance: i.ID, Addr: i.Addr, Hostname: i.Hostname, Subnet: i.Subnet,
-		Since: i.Launched, Named: true, Seen: true, Ready: !n.State.PoweringUp(),
+		Since: since, Named: true, Seen: true, Ready: !n.State.PoweringUp(),
 	}
 	p.logf("%s is %s, which was not remembered", n.Name, i.ID)
 	p.recordNode(record.Assigned, n.Name, i.ID, "it runs, and was not remembered")
