@@ -82,6 +82,8 @@ type Daemon struct {
 	// Doorbell tells of requests to start or stop the fleet; nil: they are heard at the
 	// next look.
 	Doorbell *Doorbell
+	// Knock says whether a system answers at an address; nil: nobody knocks.
+	Knock func(ctx context.Context, addr string) bool
 	// UseHostnames gives nodes the host names of their instances in Slurm.
 	UseHostnames bool
 	StateFile    string
@@ -331,6 +333,9 @@ func (d *Daemon) act(ctx context.Context, do Actions, notSaved error) {
 			lost[f.Node] = true
 		}
 		d.waiters.lost(lost)
+	}
+	if len(do.Knock) > 0 && d.Knock != nil {
+		d.begin(ctx, func(ctx context.Context) { d.knock(ctx, do.Knock) })
 	}
 	d.Events.refuse(do.Failed)
 	for _, a := range do.Inspect {

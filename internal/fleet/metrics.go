@@ -232,7 +232,7 @@ func (m *Metrics) show(seen *Observed, mem *Memory, p *Policy, took time.Duratio
 	}
 	cut := 0
 	for _, s := range mem.Silent {
-		if !s.Vouched.IsZero() {
+		if s.Cut {
 			cut++
 		}
 	}

@@ -35,6 +35,7 @@ func Plan(seen Observed, mem Memory, policy Policy, now time.Time) (Actions, Mem
 	p.takeBlocks(seen.Blocks)
 	p.ail(seen.Health)
 	p.said(seen.Said)
+	p.silentAnswered(seen.Answered)
 	for _, node := range seen.Suspended {
 		p.recordNode(record.Suspended, node, p.mem.Assigned[node].Instance, "")
 		p.suspend(node)

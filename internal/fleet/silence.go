@@ -15,19 +15,27 @@ import (
 // nobody hears: the jobs go on. So slurmctld is kept from giving up nodes that are silent
 // together with all others of their subnet, for as long as EC2 does not say that their
 // instances are gone or broken. A node that is silent while its neighbours are heard is
-// left to slurmctld.
+// left to slurmctld. So is one whose programs are silent and whose system answers when it
+// is knocked at: nothing is cut then, however few nodes the subnet has.
 
 // A Silence is about a node in service that neither slurmctld nor the daemon hears.
 type Silence struct {
 	Instance string    `json:"instance"`
 	Since    time.Time `json:"since"`
 	Vouched  time.Time `json:"vouched,omitzero"` // when slurmctld was last kept from giving it up
+	Knocked  time.Time `json:"knocked,omitzero"` // when its system was last asked for an answer
+	Answered time.Time `json:"answered,omitzero"`
+	Cut      bool      `json:"cut,omitempty"` // it is waited for, and the record has that
 }
 
 const (
 	// vouchInterval leaves slurmctld's SlurmdTimeout, of usually three minutes, room for
 	// several attempts to keep it from running out.
 	vouchInterval = 15 * time.Second
+	// knockInterval is between two knocks at the same node, and knocksAtOnce are those at
+	// one subnet in one look: if nothing is cut, few can be silent with a system that runs.
+	knockInterval = 15 * time.Second
+	knocksAtOnce  = 16
 	// silencePause lets nodes, and slurmctld's pings, come back that the start of the head
 	// node or of slurmctld has interrupted.
 	silencePause = 20 * time.Second
@@ -45,6 +53,8 @@ func (p *planner) silence(view *SlurmView, nodes *NodesView) {
 	heard := p.heardSubnets(view, nodes)
 	before := p.mem.Silent
 	p.mem.Silent = make(map[string]Silence, len(silent))
+	answers := p.answering(before)
+	knocks := make(map[string]int) // by subnet
 	var cut []string
 	var waits []*slurm.Node
 	todo := newSorting()
@@ -57,18 +67,25 @@ func (p *planner) silence(view *SlurmView, nodes *NodesView) {
 			}
 		}
 		broken := p.mem.Impaired[a.Instance]
+		unasked := false
+		alone := !broken && !heard[a.Subnet] && p.now.Sub(s.Since) < p.policy.CutOffTimeout
+		if alone && p.now.Sub(s.Knocked) >= knockInterval && knocks[a.Subnet] < knocksAtOnce {
+			s.Knocked, unasked = p.now, s.Knocked.IsZero()
+			knocks[a.Subnet]++
+			p.do.Knock = append(p.do.Knock, a)
+		}
 		switch {
-		case p.isTouched(n.Name, view), p.now.Sub(s.Since) < silencePause:
+		case p.isTouched(n.Name, view), unasked, p.now.Sub(s.Since) < silencePause:
 		case broken && p.now.Sub(s.Since) >= silencePatience:
 			p.giveUpSilent(n.Name, a, &todo)
 			continue
-		case broken, heard[a.Subnet], p.now.Sub(s.Since) >= p.policy.CutOffTimeout:
-			// slurmctld gives it up in its time.
+		case !alone, answers[a.Subnet]:
+			s.Cut = false // slurmctld gives it up in its time
 		case p.now.Sub(s.Vouched) >= vouchInterval:
-			if s.Vouched.IsZero() {
+			if !s.Cut {
 				cut = append(cut, n.Name)
 			}
-			s.Vouched = p.now
+			s.Vouched, s.Cut = p.now, true
 			waits = append(waits, n)
 		}
 		p.mem.Silent[n.Name] = s
@@ -104,6 +121,40 @@ func (p *planner) heardSubnets(view *SlurmView, nodes *NodesView) map[string]boo
 		}
 	}
 	return heard
+}
+
+// answering are the subnets with a silent node whose system has just answered.
+func (p *planner) answering(silent map[string]Silence) map[string]bool {
+	answers := make(map[string]bool)
+	for node, s := range silent {
+		if a := p.mem.Assigned[node]; a.Instance == s.Instance && p.now.Sub(s.Answered) < 2*knockInterval {
+			answers[a.Subnet] = true
+		}
+	}
+	return answers
+}
+
+// silentAnswered takes notice of silent nodes whose systems have answered.
+func (p *planner) silentAnswered(nodes []Assignment) {
+	var fresh []string
+	for _, a := range nodes {
+		s, silent := p.mem.Silent[a.Node]
+		if !silent || s.Instance != a.Instance {
+			continue
+		}
+		if s.Answered.IsZero() || s.Cut {
+			fresh = append(fresh, a.Node)
+		}
+		s.Answered, s.Cut = p.now, false
+		p.mem.Silent[a.Node] = s
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	slices.Sort(fresh)
+	list, why := slurm.Compress(fresh), "the system answers, and slurmd does not"
+	p.record(record.Entry{What: record.Answers, Nodes: list, Why: why})
+	p.logf("%s: %s; slurmctld gives it up in its time", list, why)
 }
 
 // heard says whether a node is known to reach the head node: its connection knows within

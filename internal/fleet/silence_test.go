@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ type neighbourhood struct {
 	states  map[string]slurm.State // of nodes, as Slurm shows them
 	reasons map[string]string
 	said    map[string]Presence // by instance
+	answers map[string]bool     // nodes whose systems answer when they are knocked at
+	knocks  int
 }
 
 // neighbours returns a fleet of nodes in service, each in its subnet, that have reported.
@@ -25,7 +28,7 @@ func neighbours(t *testing.T, subnets map[string]string) *neighbourhood {
 	t.Helper()
 	s := &neighbourhood{
 		story: newStory(t, AllOrNothing), subnets: subnets,
-		states: make(map[string]slurm.State), reasons: make(map[string]string), said: make(map[string]Presence),
+		states: make(map[string]slurm.State), reasons: make(map[string]string), said: make(map[string]Presence), answers: make(map[string]bool),
 	}
 	for node, subnet := range subnets {
 		a := Assignment{
@@ -69,6 +72,13 @@ func (s *neighbourhood) pass(d time.Duration, seen Observed) string {
 		s.step(seen)
 		for _, u := range s.do.Nodes {
 			given[u.State+" "+slurm.Compress(u.Nodes)] = true
+		}
+		seen.Answered = nil
+		for _, a := range s.do.Knock {
+			s.knocks++
+			if s.answers[a.Node] {
+				seen.Answered = append(seen.Answered, a)
+			}
 		}
 	}
 	out := ""
@@ -139,6 +149,9 @@ func TestASilentNodeAmongOthersIsSlurmctldsToGiveUp(t *testing.T) {
 		"its neighbour is down":                         {func(s *neighbourhood) { clear(s.said); s.policy.KeepDown = true; s.states["q-dy-a-2"] = "DOWN+CLOUD" }, "undrain q-dy-a-1"},
 		"the user wants slurmctld to decide":            {func(s *neighbourhood) { s.quiet("q-dy-a-2"); s.policy.CutOffTimeout = 0 }, ""},
 		"the user wants nothing to be touched":          {func(s *neighbourhood) { s.quiet("q-dy-a-2"); s.policy.HandsOff = true }, ""},
+		"its own system answers":                        {func(s *neighbourhood) { s.move("q-dy-a-2", "two"); s.answers["q-dy-a-1"] = true }, ""},
+		"its neighbour's system answers":                {func(s *neighbourhood) { s.quiet("q-dy-a-2"); s.answers["q-dy-a-2"] = true }, ""},
+		"a system of another subnet answers":            {func(s *neighbourhood) { s.quiet("q-dy-a-2"); s.move("q-dy-a-2", "two"); s.answers["q-dy-a-2"] = true }, "undrain q-dy-a-1"},
 		"a registration that Slurm refuses":             {func(s *neighbourhood) { s.quiet("q-dy-a-2"); s.states["q-dy-a-1"] += "+INVALID_REG" }, "undrain q-dy-a-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,6 +173,42 @@ func (s *neighbourhood) speak(node string) {
 	p := s.said["i-"+node]
 	p.Left = time.Time{}
 	s.said["i-"+node] = p
+}
+
+// When a cut is over systems answer before nodes have come back, and slurmctld has been
+// told to wait a moment ago. Another cut may follow.
+func TestSystemsThatAnswerEndTheWait(t *testing.T) {
+	s := neighbours(t, map[string]string{"q-dy-a-1": "one", "q-dy-a-2": "one"})
+	s.quiet("q-dy-a-1", "q-dy-a-2")
+	s.expect("given while it is cut off", s.pass(time.Hour, Observed{}), "undrain q-dy-a-[1-2]")
+	s.answers["q-dy-a-2"] = true
+	s.pass(30*time.Second, Observed{})
+	s.expect("given when a system answers", s.pass(time.Minute, Observed{}), "")
+	s.expect("told of", s.told(record.Answers), []string{"q-dy-a-2"})
+	s.expect("a start that fails counts again", (&planner{mem: s.mem, now: s.now}).cutOff(), false)
+	clear(s.answers)
+	s.pass(time.Minute, Observed{})
+	s.expect("given when none does any more", s.pass(time.Minute, Observed{}), "undrain q-dy-a-[1-2]")
+	s.expect("told of each cut", s.told(record.CutOff), []string{"q-dy-a-[1-2]", "q-dy-a-[1-2]"})
+}
+
+// However many nodes are silent, few are knocked at, and all of them in time.
+func TestFewAreKnockedAtAtOnce(t *testing.T) {
+	subnets := make(map[string]string)
+	for i := range 40 {
+		subnets[fmt.Sprintf("q-dy-a-%d", i+1)] = fmt.Sprint("subnet", i%2)
+	}
+	s := neighbours(t, subnets)
+	s.quiet(sortedKeys(subnets)...)
+	s.pass(5*time.Second, Observed{})
+	s.expect("in one look", s.knocks, 2*knocksAtOnce)
+	s.pass(knockInterval-5*time.Second, Observed{})
+	s.expect("in one interval", s.knocks, 40)
+	for _, n := range sortedKeys(subnets) {
+		if s.mem.Silent[n].Knocked.IsZero() {
+			t.Errorf("nobody has knocked at %s", n)
+		}
+	}
 }
 
 func TestNodesAreNotWaitedForForEver(t *testing.T) {

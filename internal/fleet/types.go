@@ -285,7 +285,7 @@ func (m *Memory) notAfter(now time.Time) {
 		m.Ending[k] = cut(v)
 	}
 	for k, v := range m.Silent {
-		v.Since, v.Vouched = cut(v.Since), cut(v.Vouched)
+		v.Since, v.Vouched, v.Knocked, v.Answered = cut(v.Since), cut(v.Vouched), cut(v.Knocked), cut(v.Answered)
 		m.Silent[k] = v
 	}
 	for k, v := range m.Strays {
@@ -332,8 +332,10 @@ type Observed struct {
 	Health *HealthView
 	Blocks map[string]Block // capacity blocks, by ID; nil: not asked
 	Said   []Presence       // what nodes have just said, or that they don't say anything any more
-	Nodes  *NodesView       // all that they said; only together with a SlurmView
-	Status Status           // of the fleet, read from where users request changes
+	// Answered are silent nodes whose systems have answered a knock.
+	Answered []Assignment
+	Nodes    *NodesView // all that they said; only together with a SlurmView
+	Status   Status     // of the fleet, read from where users request changes
 }
 
 // A SlurmView is a look at Slurm.
@@ -359,9 +361,10 @@ type Actions struct {
 	Assign     []Assignment // tell the node its name, and Slurm the address
 	Terminate  []string     // instances
 	Nodes      []slurm.NodeUpdate
-	Restart    []Restart // together with Nodes
-	Look       bool      // at Slurm and EC2, now
-	Requeue    []string  // nodes whose jobs are to go back to the queue
+	Restart    []Restart    // together with Nodes
+	Look       bool         // at Slurm and EC2, now
+	Knock      []Assignment // silent nodes: do their systems answer?
+	Requeue    []string     // nodes whose jobs are to go back to the queue
 	Partitions []PartitionUpdate
 	Reserve    []slurm.Reservation // nodes that jobs are to be kept from
 	Release    []string            // reservations that are over

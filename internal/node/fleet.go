@@ -77,6 +77,7 @@ func runFleet(ctx context.Context, h *Host) error {
 			DNS: names, ZoneID: given(told.HostedZone), Domain: given(told.DNSDomain),
 		},
 		Status:        status,
+		Knock:         fleet.Knock,
 		Policy:        reader.read,
 		UseHostnames:  told.UsePrivateHostname == "true",
 		StateFile:     h.path(fleetMemory),

@@ -36,6 +36,7 @@ const (
 	Draining       Kind = "draining"
 	Requeued       Kind = "requeued" // jobs are sent back before their node goes
 	CutOff         Kind = "cut-off"  // nodes are waited for that nobody hears, until a time
+	Answers        Kind = "answers"  // the systems of silent nodes answer: they are waited for no more
 	InTouch        Kind = "in-touch" // they are heard again
 	Lost           Kind = "lost"     // a node's instance is gone
 	Replaced       Kind = "replaced" // a node that is down or drained makes room for a new one

@@ -93,7 +93,7 @@ func (c *checks) requeued(j *Job) {
 		return
 	}
 	for _, n := range j.nodes {
-		if n.instance == nil || !n.instance.Alive() {
+		if n.instance == nil || !n.instance.Alive() || n.instance.deaf {
 			return
 		}
 	}

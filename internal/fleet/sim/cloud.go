@@ -59,6 +59,7 @@ type Instance struct {
 	running, booted time.Time // booted is zero if it never will
 	ended           time.Time // zero while it lives
 	shown           time.Time // from when on EC2 shows it
+	deaf            bool      // its programs have hung up; its system still answers
 }
 
 // Alive reports an instance that has not ended.

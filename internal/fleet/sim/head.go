@@ -28,7 +28,7 @@ func (s *Slurm) whenUp(f func()) {
 func (s *Slurm) whenHeard(f func(), from ...*Instance) {
 	s.whenUp(func() {
 		if slices.ContainsFunc(from, s.severed) {
-			s.unheard = append(s.unheard, f)
+			s.unheard = append(s.unheard, func() { s.whenHeard(f, from...) })
 			return
 		}
 		f()
@@ -77,7 +77,14 @@ func (s *Slurm) Mend() {
 	s.schedule()
 }
 
-func (s *Slurm) severed(i *Instance) bool { return i != nil && s.cut != nil && s.cut(i) }
+// Deafen has the programs on an instance hang: slurmctld hears nothing of it any more, and
+// what runs there never ends.
+func (s *Slurm) Deafen(i *Instance) {
+	i.deaf = true
+	s.Lost(i)
+}
+
+func (s *Slurm) severed(i *Instance) bool { return i != nil && (i.deaf || s.cut != nil && s.cut(i)) }
 
 func (s *Slurm) hears(n *Node) bool {
 	return n.instance != nil && n.instance.Alive() && !s.severed(n.instance)
@@ -157,7 +164,7 @@ func (w *world) leave() {
 		w.log("the head node is cut off from its nodes for %v", length)
 		w.severed = every
 	case 3:
-		subnet := []string{"", "subnet-1"}[w.rng.IntN(2)]
+		subnet := []string{"", "subnet-1", "subnet-2"}[w.rng.IntN(3)]
 		w.log("the head node is cut off from subnet %q for %v", subnet, length)
 		w.severed = func(i *Instance) bool { return i.Subnet == subnet }
 	}
@@ -238,7 +245,7 @@ func (w *world) reports() *fleet.NodesView {
 	now := w.clock.Now()
 	for _, i := range w.cloud.shown {
 		p, known := w.present[i.ID]
-		switch up := i.Alive() && !i.booted.IsZero() && !i.booted.After(now) && (w.severed == nil || !w.severed(i)); {
+		switch up := i.Alive() && !i.deaf && !i.booted.IsZero() && !i.booted.After(now) && w.reaches(i); {
 		case up:
 			p = fleet.Presence{Report: fleet.Report{Cluster: w.policy.Cluster, Instance: i.ID, Booted: true}, Addr: i.Addr, Changed: i.booted.Add(w.skew)}
 		case known && p.Left.IsZero():
@@ -249,4 +256,21 @@ func (w *world) reports() *fleet.NodesView {
 		w.present[i.ID] = p
 	}
 	return &fleet.NodesView{Since: w.began, Nodes: maps.Clone(w.present)}
+}
+
+// reaches says whether the head node reaches an instance's system.
+func (w *world) reaches(i *Instance) bool { return w.severed == nil || !w.severed(i) }
+
+// knock finds out which silent nodes' systems answer.
+func (w *world) knock(all []fleet.Assignment) {
+	w.after(w.between(time.Millisecond, 4*time.Second), func() {
+		all = slices.DeleteFunc(slices.Clone(all), func(a fleet.Assignment) bool {
+			i := w.cloud.Instance(a.Instance)
+			return !i.Alive() || !w.reaches(i)
+		})
+		if len(all) > 0 {
+			w.log("%d silent systems answer", len(all))
+			w.tell(func(o *fleet.Observed) { o.Answered = append(o.Answered, all...) })
+		}
+	})
 }

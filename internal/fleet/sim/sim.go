@@ -26,6 +26,8 @@ type Config struct {
 
 	// Arrivals, in the mean; 0: never.
 	Job, Cancel, Crash, Outage, Shortage, Stop time.Duration
+	// Hang is when the programs of a node in service hang, and its system does not.
+	Hang time.Duration
 	// Away is when the head node is down or cut off, for hours.
 	Away time.Duration
 	// ClockSteps is by how much the head node's clock may be off when the daemon starts
@@ -130,6 +132,19 @@ func (w *world) populate() {
 		w.clock.After(length, func() { w.answerAgain(outages); w.sees() })
 	})
 	w.every(w.cfg.Away, w.leave)
+	w.every(w.cfg.Hang, func() {
+		var up []*Node
+		for _, n := range w.slurm.nodes {
+			if n.power == on && !n.down && n.instance != nil && n.instance.Alive() && !n.instance.deaf {
+				up = append(up, n)
+			}
+		}
+		if len(up) > 0 {
+			n := up[w.rng.IntN(len(up))]
+			w.log("%s hangs", n.Name)
+			w.slurm.Deafen(n.instance)
+		}
+	})
 	w.every(w.cfg.Shortage, func() {
 		all := w.offers()
 		o := all[w.rng.IntN(len(all))]
@@ -287,13 +302,17 @@ func Random(seed uint64) Config {
 		Instances:  []slurm.ResourceType{{InstanceType: "c5.xlarge"}, {InstanceType: "c6.xlarge"}},
 		Networking: &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-1"}},
 	}
+	// A subnet with next to no nodes: neighbours don't tell whether one of them is cut off.
+	alone := two
+	alone.Networking = &slurm.ResourceNetworks{SubnetIDs: []string{"subnet-2"}}
 	cfg := Config{
 		Seed: seed, Strategy: []string{fleet.AllOrNothing, fleet.AllOrNothing, fleet.GreedyAllOrNothing, fleet.BestEffort}[rng.IntN(4)],
 		Queues: map[string]string{
 			"q": fmt.Sprintf("q-st-a-[1-%d],q-dy-a-[1-%d],q-dy-b-[1-%d]", 1+rng.IntN(3), 4+rng.IntN(20), 4+rng.IntN(20)),
 			"r": fmt.Sprintf("r-dy-f-[1-%d]", 4+rng.IntN(30)),
+			"s": "s-st-c-1,s-dy-c-1",
 		},
-		Resources: slurm.Resources{"q": {"a": one, "b": two}, "r": {"f": many}},
+		Resources: slurm.Resources{"q": {"a": one, "b": two}, "r": {"f": many}, "s": {"c": alone}},
 		Limits:    DocumentedLimits(), Timeouts: DefaultTimeouts(),
 		Trouble: 3 * time.Hour, Settling: 8 * time.Hour,
 		Faults: Faults{
@@ -307,6 +326,7 @@ func Random(seed uint64) Config {
 		SlurmPause: 5 * time.Second, EC2Pause: 10 * time.Second, QuietPause: 5 * time.Minute,
 		Away: mean(0.3, 3*time.Hour), ClockSteps: time.Duration(pick(0.3, 1) * float64(6*time.Hour)),
 	}
+	cfg.Hang = mean(0.3, time.Hour)
 	if cfg.Away > 0 {
 		cfg.Trouble, cfg.Settling = 8*time.Hour, 16*time.Hour
 	}

@@ -432,6 +432,7 @@ func (s *Slurm) release(j *Job) {
 				if n.generation == generation && n.completing > 0 {
 					n.completing--
 					s.idle(n)
+					s.schedule()
 				}
 			})
 		} else {

@@ -325,6 +325,9 @@ func (w *world) act(do fleet.Actions) {
 	if do.Look {
 		w.asked = true
 	}
+	if len(do.Knock) > 0 {
+		w.knock(do.Knock)
+	}
 	if len(do.Nodes) > 0 || len(do.Partitions) > 0 || len(do.Requeue) > 0 {
 		w.inSlurm(func() {
 			losing := make([][]string, len(do.Restart))

@@ -85,7 +85,7 @@ func newStory(f Facts, job string, nodes map[string]bool) *story {
 			switch e.What {
 			case record.CutOff:
 				s.cut[n] = e.Entry
-			case record.InTouch, record.Lost, record.Replaced, record.Suspended, record.Terminated:
+			case record.Answers, record.InTouch, record.Lost, record.Replaced, record.Suspended, record.Terminated:
 				delete(s.cut, n)
 			}
 		}

@@ -179,6 +179,8 @@ func sentence(e *entry, nodes []string) (string, bool) {
 		return because("the jobs of " + who + " go back to the queue"), true
 	case record.CutOff:
 		return because(who + is(" is", " are") + " not heard by the head node any more, and waited for"), true
+	case record.Answers:
+		return "the head node reaches " + who + ", whose slurmd is silent: nothing is cut off", true
 	case record.InTouch:
 		return who + is(" is", " are") + " heard again, " + e.Why, true
 	case record.Lost:

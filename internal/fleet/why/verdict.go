@@ -75,7 +75,10 @@ func (s *story) isCutOff() (string, []string) {
 	e := s.cut[nodes[0]]
 	return fmt.Sprintf("The head node does not hear %s since %s, and no other node of the subnet: it waits for them, until %s at the latest. What runs there goes on.",
 			few(nodes), clock(e.Time), e.Until.Format("2006-01-02 15:04")),
-		[]string{"See what keeps the head node from the compute nodes: its network, security groups, network ACLs and routes of the subnets."}
+		[]string{
+			"See what keeps the head node from the compute nodes: its network, security groups, network ACLs and routes of the subnets.",
+			"Should you know that a node is broken: scontrol update nodename=" + few(nodes) + " state=down reason=broken has it replaced, and its jobs started anew.",
+		}
 }
 
 // starting says which nodes a job waits for.
@@ -280,6 +283,9 @@ func (s *story) nodeVerdict(n *slurm.Node, l *life) (string, []string) {
 		text := fmt.Sprintf("It is up as %s since %s, %s after it was asked for", l.instance, clock(l.ready), span(l.ready.Sub(l.begin)))
 		if waits, advice := s.isCutOff(); waits != "" {
 			return text + ". " + waits, advice
+		}
+		if state.NotResponding() {
+			return text + ". It does not answer slurmctld, which gives it up, and starts its jobs anew, if that lasts for SlurmdTimeout.", []string{"See what it does: " + streams(l) + "."}
 		}
 		if state.Drained() || state.Has("DRAIN", "DRAINING") {
 			return text + "; it gets no more jobs, as it is drained.", nil

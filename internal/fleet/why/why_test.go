@@ -115,6 +115,15 @@ var stories = map[string]struct {
 		c.add(4000, record.Entry{What: record.InTouch, Nodes: "q-dy-c-1", Why: "after 1h2m0s"})
 		return Facts{Now: at(5000), Record: c, Nodes: []slurm.Node{{Name: "q-dy-c-1", State: "ALLOCATED+CLOUD"}}}
 	}},
+	"node-that-hangs": {node: "q-dy-c-1", facts: func() Facts {
+		var c chronicle
+		c.launch(1, "q-dy-c-1", 1, "42")
+		c.answered(2, "q-dy-c-1", "i-1")
+		c.up(1, "q-dy-c-1", "i-1")
+		c.add(300, record.Entry{What: record.CutOff, Nodes: "q-dy-c-1", Why: "no node of the subnet is heard: the head node seems to be cut off", Until: at(86700)})
+		c.add(330, record.Entry{What: record.Answers, Nodes: "q-dy-c-1", Why: "the system answers, and slurmd does not"})
+		return Facts{Now: at(400), Record: c, Nodes: []slurm.Node{{Name: "q-dy-c-1", State: "ALLOCATED+CLOUD+NOT_RESPONDING"}}}
+	}},
 	"job-that-is-too-long-for-its-block": {job: "42", facts: func() Facts {
 		var c chronicle
 		c.add(-3600, record.Entry{What: record.BlockChanged, Queue: "q", Resource: "c", Block: "cr-1", Code: "active", Until: at(4200)})
