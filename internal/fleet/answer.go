@@ -96,6 +96,8 @@ func (s *xmlScanner) instance() types.Instance {
 			i.PrivateIpAddress = s.pointer()
 		case "privateDnsName":
 			i.PrivateDnsName = s.pointer()
+		case "subnetId":
+			i.SubnetId = s.pointer()
 		case "clientToken":
 			i.ClientToken = s.pointer()
 		case "launchTime":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func bothReadings(t testing.TB, status int, body []byte) (ours, sdk reading, our
 const describedInstance = `<item><instanceId>i-%[1]d</instanceId><imageId>ami-1</imageId><instanceState><code>16</code><name>%[2]s</name></instanceState>
   <privateDnsName>ip-10-0-0-%[1]d.ec2.internal</privateDnsName><dnsName/><reason></reason><amiLaunchIndex>0</amiLaunchIndex><productCodes/>
   <launchTime>2026-01-05T09:00:%02[1]d.000Z</launchTime><placement><availabilityZone>us-east-1a</availabilityZone><tenancy>default</tenancy></placement>
-  <privateIpAddress>10.0.0.%[1]d</privateIpAddress><groupSet><item><groupId>sg-1</groupId><groupName>a &lt; b</groupName></item></groupSet>
+  <subnetId>subnet-1</subnetId><privateIpAddress>10.0.0.%[1]d</privateIpAddress><groupSet><item><groupId>sg-1</groupId><groupName>a &lt; b</groupName></item></groupSet>
   <clientToken>token-%[1]d</clientToken>
   <tagSet><item><key>parallelcluster:queue-name</key><value>%[3]s</value></item><item><value>a</value><key>parallelcluster:compute-resource-name</key></item><item><key>Empty</key><value/></item></tagSet>
   <networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><privateIpAddress>10.0.1.%[1]d</privateIpAddress><attachment><deviceIndex>1</deviceIndex><networkCardIndex>0</networkCardIndex></attachment></item>
@@ -97,8 +98,15 @@ func TestAnswersAreReadAsTheSDKDoes(t *testing.T) {
 			}
 		})
 	}
-	if ours, _, _, _ := bothReadings(t, http.StatusOK, []byte(fleet)); len(ours.Instances) != 2 || ours.Instances[1].Queue != "R&D" || ours.Instances[0].Addr != "10.0.0.1" || ours.Next != "more&more" {
+	ours, _, _, _ := bothReadings(t, http.StatusOK, []byte(fleet))
+	if len(ours.Instances) != 2 || ours.Instances[1].Queue != "R&D" || ours.Instances[0].Addr != "10.0.0.1" || ours.Next != "more&more" {
 		t.Errorf("the example says %+v", ours)
+	}
+	// What the example lacks could be forgotten by us.
+	for v, i := reflect.ValueOf(ours.Instances[0]), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Errorf("nothing is read of %s", v.Type().Field(i).Name)
+		}
 	}
 }
 
@@ -149,7 +157,7 @@ func FuzzAnswers(f *testing.F) {
 	const item = `<a b="c"><reservationSet><item><instancesSet><item>%s</item></instancesSet></item></reservationSet></a>`
 	for _, members := range []string{
 		"<instanceId>i-1&amp;</instanceId><privateIpAddress/>",
-		"<launchTime>2026-01-05T09:00:01.000Z</launchTime><instanceState><name>running</name></instanceState>",
+		"<subnetId>subnet-1</subnetId><launchTime>2026-01-05T09:00:01.000Z</launchTime><instanceState><name>running</name></instanceState>",
 		"<tagSet><item><key>parallelcluster:queue-name</key><value>q</value></item></tagSet>",
 		"<networkInterfaceSet><item><attachment><deviceIndex>0</deviceIndex></attachment></item></networkInterfaceSet>",
 	} {
