@@ -73,7 +73,8 @@ type Daemon struct {
 	Registry  Registry
 	Status    StatusStore
 
-	// Policy is asked before each look, so that changes of its files take effect.
+	// Policy is asked before each look, so that changes of its files take effect. With an
+	// error it returns the policy that counts meanwhile, or the zero Policy.
 	Policy func() (Policy, error)
 	// Blocks knows of capacity blocks, Reserver keeps jobs from their nodes while they
 	// are not active; nil: nobody does.
@@ -105,6 +106,7 @@ type Daemon struct {
 	Now            func() time.Time
 
 	policy    Policy
+	unread    string // what was wrong with it when it was last read
 	mem       Memory
 	state     stateFile
 	events    chan func(*Observed)
@@ -146,8 +148,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.healthNow = make(chan struct{}, 1)
 	d.blocks.now = make(chan struct{}, 1)
 	d.waiters.scheduler, d.waiters.log, d.waiters.slurmctld.what = d.Scheduler, d.Log, "slurmctld, about nodes that jobs wait for,"
-	var err error
-	if d.policy, err = d.Policy(); err != nil {
+	err := d.readPolicy()
+	if d.policy.Cluster == "" {
 		return fmt.Errorf("policy of the fleet: %w", err)
 	}
 	d.state.path = d.StateFile
@@ -242,16 +244,33 @@ func (d *Daemon) decide(ctx context.Context) {
 	}
 }
 
+// readPolicy takes the policy as it is now. What is wrong with it is logged once.
+func (d *Daemon) readPolicy() error {
+	policy, err := d.Policy()
+	if policy.Cluster != "" {
+		d.policy = policy
+	}
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	switch {
+	case problem == d.unread:
+	case err != nil:
+		d.Log.Error("the fleet's configuration can't be read: what it was before counts, or else the default", "error", err)
+	default:
+		d.Log.Info("the fleet's configuration can be read again")
+	}
+	d.unread = problem
+	return err
+}
+
 // step decides, remembers, and only then acts.
 func (d *Daemon) step(ctx context.Context, seen Observed) {
 	if seen.Slurm != nil {
-		if policy, err := d.Policy(); err != nil {
-			d.Log.Warn("the fleet's configuration can't be read; the old one goes on", "error", err)
-		} else {
-			d.policy = policy
-			d.reports.announce(policy.answer())
-			d.blocks.announce(policy.blocks(), policy.BlockInterval)
-		}
+		_ = d.readPolicy() // it is logged, and the old one goes on
+		d.reports.announce(d.policy.answer())
+		d.blocks.announce(d.policy.blocks(), d.policy.BlockInterval)
 	}
 	begin := time.Now()
 	do, next := Plan(seen, d.mem, d.policy, d.Now())

@@ -33,7 +33,7 @@ func (f *stateFile) hold() (release func() error, err error) {
 	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		pid, _ := io.ReadAll(io.LimitReader(lock, 20))
-		err = fmt.Errorf("%w: process %s (%s)", errHeld, bytes.TrimSpace(pid), lock.Name())
+		err = fmt.Errorf("%w: process %s (%s); systemctl restart clustermgtd starts it anew", errHeld, bytes.TrimSpace(pid), lock.Name())
 	} else if err == nil {
 		err = errors.Join(lock.Truncate(0), writeAll(lock, strconv.Itoa(os.Getpid())+"\n"))
 	}

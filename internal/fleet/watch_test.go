@@ -290,6 +290,33 @@ func TestACutNetworkHoldsNothingUp(t *testing.T) {
 	})
 }
 
+// A file of the user's that can't be read is complained of once, and once it can be that is
+// said, too.
+func TestAPolicyThatCanNotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuiet(t, 1)
+		var broken atomic.Bool
+		q.d.Policy = func() (Policy, error) {
+			if broken.Load() {
+				return policy(AllOrNothing), errors.New("line 7: neither true nor false")
+			}
+			return policy(AllOrNothing), nil
+		}
+		q.run(t)
+		for range 2 {
+			broken.Store(true)
+			time.Sleep(time.Hour)
+			broken.Store(false)
+			time.Sleep(time.Hour)
+		}
+		synctest.Wait()
+		if n := strings.Count(q.log.String(), "line 7"); n != 2 || strings.Count(q.log.String(), "can be read again") != 2 {
+			t.Errorf("%d complaints of two mistakes:\n%s", n, q.log.String())
+		}
+		q.end(t)
+	})
+}
+
 // slurmctld is gone, comes back, and an instance was lost in the meantime.
 func TestAnHourWithoutSlurm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

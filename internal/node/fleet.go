@@ -57,7 +57,7 @@ func runFleet(ctx context.Context, h *Host) error {
 	log, resume, suspend, events, consoles, managerEvents := files[0], files[1], files[2], files[3], files[4], files[5]
 	reader := &policyReader{cluster: told.ClusterName, config: h.path(clusterConfig), settings: []string{h.path(fleetSettings), h.path(nodeSettings)}}
 	policy, err := reader.read()
-	if err != nil {
+	if policy.Cluster == "" {
 		return fmt.Errorf("policy of the fleet: %w", err)
 	}
 	metrics := fleet.NewMetrics()

@@ -454,9 +454,26 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	if err != nil || p.CapacityTimeout != 30500*time.Millisecond || p.ProtectedFailures != -1 || !p.KeepDrained || p.KeepDown {
 		t.Errorf("got %+v, %v", p, err)
 	}
-	for _, bad := range []string{"protected_failure_count = many", "terminate_down_nodes = perhaps"} {
-		if err := applySettings(&p, bad); err == nil {
-			t.Errorf("%q passes", bad)
+	for line, why := range map[string]string{
+		"protected_failure_count = many":      "line 2: protected_failure_count = many: not a whole number",
+		"terminate_down_nodes = perhaps":      "line 2: terminate_down_nodes = perhaps: neither true nor false",
+		"health_check_timeout =":              "line 2: health_check_timeout = : not a number of seconds",
+		"insufficient_capacity_timeout = NaN": "line 2: insufficient_capacity_timeout = NaN: not a number of seconds",
+	} {
+		p := fleet.DefaultPolicy()
+		err := applySettings(&p, "cut_off_timeout = 60\n"+line+"\nnode_progress_timeout = 60")
+		if err == nil || err.Error() != why {
+			t.Errorf("%q: %v", line, err)
+		}
+		want := fleet.DefaultPolicy()
+		want.CutOffTimeout, want.Progress = time.Minute, time.Minute
+		if diff := cmp.Diff(want, p); diff != "" {
+			t.Errorf("%q, beside lines that are well (-want +got):\n%s", line, diff)
+		}
+	}
+	for text, want := range map[string]time.Duration{"-5": 0, "1e12": 100 * 365 * 24 * time.Hour, "1e999": 100 * 365 * 24 * time.Hour, "inf": 100 * 365 * 24 * time.Hour} {
+		if got, err := seconds(text); err != nil || got != want {
+			t.Errorf("%s seconds are %v, %v", text, got, err)
 		}
 	}
 	err = applySettings(&p, "disable_all_cluster_management = True\nnode_replacement_timeout = 900\nec2_instance_missing_max_count = 3\ncompute_console_logging_enabled = false")
@@ -474,6 +491,45 @@ func TestSettingsOfTheFleet(t *testing.T) {
 	p = fleet.DefaultPolicy()
 	if err := applySettings(&p, settingsTemplate); err != nil || !cmp.Equal(p, fleet.DefaultPolicy()) {
 		t.Errorf("the file that is installed changes the defaults: %+v, %v", p, err)
+	}
+}
+
+// A mistake in a file that users tune costs nothing but the setting: what was set before
+// goes on, also for a daemon that starts.
+func TestSettingsThatCanNotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		changed := time.Now().Add(time.Duration(len(text)) * time.Second) // however coarse its clock is
+		if err := os.Chtimes(path, changed, changed); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cluster := write("cluster.yaml", "Image:\n  Os: ubuntu2204\nHeadNode:\n  InstanceType: t3.small\n  Networking:\n    SubnetId: subnet-12345678\n"+
+		"Scheduling:\n  Scheduler: slurm\n  SlurmQueues:\n  - Name: q\n    Networking:\n      SubnetIds: [subnet-12345678]\n    ComputeResources:\n    - Name: c\n      InstanceType: c5.large\n")
+	settings := write("clustermgtd.conf", "protected_failure_count = many\ncut_off_timeout = 60\n")
+	r := &policyReader{cluster: "demo", config: cluster, settings: []string{settings, filepath.Join(dir, "nobody has made it")}}
+	for range 2 {
+		p, err := r.read()
+		if err == nil || !strings.Contains(err.Error(), settings+": line 1: protected_failure_count") {
+			t.Errorf("the mistake: %v", err)
+		}
+		if p.Cluster != "demo" || p.CutOffTimeout != time.Minute || p.ProtectedFailures != fleet.DefaultPolicy().ProtectedFailures {
+			t.Errorf("a daemon starts with %+v", p)
+		}
+	}
+	write("clustermgtd.conf", "protected_failure_count = 5\n")
+	if p, err := r.read(); err != nil || p.ProtectedFailures != 5 || p.CutOffTimeout == time.Minute {
+		t.Errorf("when it is mended: %+v, %v", p, err)
+	}
+	write("clustermgtd.conf", "protected_failure_count = few\ncut_off_timeout = 60\n#")
+	if p, err := r.read(); err == nil || p.ProtectedFailures != 5 || p.CutOffTimeout == time.Minute {
+		t.Errorf("with another mistake: %+v, %v", p, err)
 	}
 }
 

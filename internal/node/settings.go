@@ -1,8 +1,11 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -30,10 +33,13 @@ disable_computemgtd_actions = false
 `
 
 // applySettings changes a policy as the user's file says. Keys that this program has
-// no use for are left alone: the file may have been written for ParallelCluster.
+// no use for are left alone: the file may have been written for ParallelCluster. Lines that
+// can't be read change nothing, and are all in the error.
 func applySettings(p *fleet.Policy, file string) error {
-	all := false
+	all, number := false, 0
+	var bad []error
 	for line := range strings.Lines(file) {
+		number++
 		key, value, ok := strings.Cut(line, "=")
 		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 		if !ok || strings.HasPrefix(key, "#") || strings.HasPrefix(key, ";") {
@@ -42,69 +48,94 @@ func applySettings(p *fleet.Policy, file string) error {
 		var err error
 		switch key {
 		case "insufficient_capacity_timeout":
-			p.CapacityTimeout, err = seconds(value)
+			err = set(&p.CapacityTimeout, value, seconds)
 		case "orphaned_instance_timeout":
-			p.OrphanTimeout, err = seconds(value)
+			err = set(&p.OrphanTimeout, value, seconds)
 		case "protected_failure_count":
-			p.ProtectedFailures, err = strconv.Atoi(value)
+			err = set(&p.ProtectedFailures, value, whole)
 		case "launch_max_batch_size":
-			p.LaunchBatch, err = strconv.Atoi(value)
+			err = set(&p.LaunchBatch, value, whole)
 		case "disable_all_health_checks":
-			all, err = yes(value)
+			err = set(&all, value, yes)
 		case "disable_ec2_health_check":
-			p.IgnoreChecks, err = yes(value)
+			err = set(&p.IgnoreChecks, value, yes)
 		case "disable_scheduled_event_health_check":
-			p.IgnoreEvents, err = yes(value)
+			err = set(&p.IgnoreEvents, value, yes)
 		case "disable_capacity_blocks_management":
-			p.IgnoreBlocks, err = yes(value)
+			err = set(&p.IgnoreBlocks, value, yes)
 		case "capacity_block_interval":
-			p.BlockInterval, err = seconds(value)
+			err = set(&p.BlockInterval, value, seconds)
 		case "capacity_block_lead":
-			p.BlockLead, err = seconds(value)
+			err = set(&p.BlockLead, value, seconds)
 		case "health_check_timeout":
-			p.HealthTimeout, err = seconds(value)
+			err = set(&p.HealthTimeout, value, seconds)
 		case "health_check_timeout_after_slurmdstarttime":
-			p.HealthGrace, err = seconds(value)
+			err = set(&p.HealthGrace, value, seconds)
 		case "clustermgtd_timeout":
-			p.Patience, err = seconds(value)
+			err = set(&p.Patience, value, seconds)
 		case "disable_computemgtd_actions":
-			p.NodesStay, err = yes(value)
+			err = set(&p.NodesStay, value, yes)
 		case "node_first_report_timeout":
-			p.FirstReport, err = seconds(value)
+			err = set(&p.FirstReport, value, seconds)
 		case "node_progress_timeout":
-			p.Progress, err = seconds(value)
+			err = set(&p.Progress, value, seconds)
 		case "cut_off_timeout":
-			p.CutOffTimeout, err = seconds(value)
+			err = set(&p.CutOffTimeout, value, seconds)
 		case "heartbeat_file_path":
 			p.HeartbeatFile = value
 		case "event_log_level":
 			p.DebugEvents = strings.EqualFold(value, "debug")
 		case "disable_all_cluster_management":
-			p.HandsOff, err = yes(value)
+			err = set(&p.HandsOff, value, yes)
 		case "node_replacement_timeout":
-			p.StaticTimeout, err = seconds(value)
+			err = set(&p.StaticTimeout, value, seconds)
 		case "ec2_instance_missing_max_count":
 			var passes int // of a minute
-			passes, err = strconv.Atoi(value)
+			err = set(&passes, value, whole)
 			p.MissingTimeout = max(p.MissingTimeout, time.Duration(passes)*time.Minute)
 		case "compute_console_logging_enabled":
-			p.NoConsoles, err = no(value)
+			err = set(&p.NoConsoles, value, no)
 		case "terminate_drain_nodes":
-			p.KeepDrained, err = no(value)
+			err = set(&p.KeepDrained, value, no)
 		case "terminate_down_nodes":
-			p.KeepDown, err = no(value)
+			err = set(&p.KeepDown, value, no)
 		}
 		if err != nil {
-			return fmt.Errorf("%s = %s: %w", key, value, err)
+			bad = append(bad, fmt.Errorf("line %d: %s = %s: %w", number, key, value, err))
 		}
 	}
 	p.IgnoreChecks, p.IgnoreEvents = p.IgnoreChecks || all, p.IgnoreEvents || all
-	return nil
+	return errors.Join(bad...)
 }
 
+// set gives a setting the value that a text has, if it has one.
+func set[T any](setting *T, text string, read func(string) (T, error)) error {
+	v, err := read(text)
+	if err == nil {
+		*setting = v
+	}
+	return err
+}
+
+// seconds reads a time. What is longer than a hundred years is as good as for ever.
 func seconds(s string) (time.Duration, error) {
+	const most = 100 * 365 * 24 * 3600
 	f, err := strconv.ParseFloat(s, 64)
-	return max(0, time.Duration(f*float64(time.Second))), err
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil // it is infinite
+	}
+	if err != nil || math.IsNaN(f) {
+		return 0, errors.New("not a number of seconds")
+	}
+	return time.Duration(min(max(f, 0), most) * float64(time.Second)), nil
+}
+
+func whole(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, errors.New("not a whole number")
+	}
+	return n, nil
 }
 
 // yes reads a yes-or-no value in the ways of ini files.
@@ -115,13 +146,13 @@ func yes(s string) (bool, error) {
 	case "false", "no", "off", "0":
 		return false, nil
 	}
-	return false, fmt.Errorf("neither true nor false")
+	return false, errors.New("neither true nor false")
 }
 
 // no reads a yes-or-no value and returns its opposite.
 func no(s string) (bool, error) {
 	v, err := yes(s)
-	return err == nil && !v, err
+	return !v, err
 }
 
 // A policyReader reads the fleet's policy from its files whenever they change.
@@ -131,10 +162,11 @@ type policyReader struct {
 	settings []string // files of the user's
 	seen     map[string]time.Time
 	policy   fleet.Policy
-	parsed   *config.Cluster
+	problem  error // with the files as they are
 }
 
-// read returns the policy as the files are now.
+// read returns the policy as the files are now. If they can't be read it returns an error
+// and the policy from before, or at first one of those settings that could be read.
 func (r *policyReader) read() (fleet.Policy, error) {
 	now := make(map[string]time.Time)
 	for _, path := range append([]string{r.config}, r.settings...) {
@@ -143,26 +175,33 @@ func (r *policyReader) read() (fleet.Policy, error) {
 		}
 	}
 	if maps.Equal(now, r.seen) {
-		return r.policy, nil
+		return r.policy, r.problem
 	}
+	first := r.seen == nil
 	data, err := os.ReadFile(r.config)
 	if err != nil {
-		return fleet.Policy{}, err
+		return r.policy, err
 	}
 	c, err := config.ParseImplied(r.config, data)
 	if err != nil {
-		return fleet.Policy{}, err
+		return r.policy, err
 	}
 	p := policyOf(c, r.cluster)
+	var bad []error
 	for _, path := range r.settings {
-		if file, err := os.ReadFile(path); err == nil {
-			if err := applySettings(&p, string(file)); err != nil {
-				return fleet.Policy{}, fmt.Errorf("%s: %w", path, err)
-			}
+		file, err := os.ReadFile(path)
+		if err == nil {
+			err = applySettings(&p, string(file))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			bad = append(bad, fmt.Errorf("%s: %w", path, err))
 		}
 	}
-	r.seen, r.policy, r.parsed = now, p, c
-	return p, nil
+	r.seen, r.problem = now, errors.Join(bad...)
+	if r.problem == nil || first {
+		r.policy = p
+	}
+	return r.policy, r.problem
 }
 
 // policyOf returns the fleet's policy as the cluster file has it.
