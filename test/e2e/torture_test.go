@@ -34,6 +34,7 @@ func TestTorture(t *testing.T) {
 		{"a machine is killed under its job", c.killed},
 		{"a node is cut off from the head node", c.cutOff},
 		{"the head node is cut off from everything", c.headCutOff},
+		{"the head node is cut off from a subnet", c.subnetCutOff},
 		{"a spot instance is taken away", c.interrupted},
 		{"an instance is to be retired", c.retired},
 		{"the fleet daemon and slurmctld are killed", c.daemonsKilled},
@@ -119,7 +120,7 @@ func (c *torture) submit(t *testing.T, state, options, command string) string {
 // powerDown has nodes go as soon as they have no job.
 func (c *torture) powerDown(t *testing.T) {
 	t.Helper()
-	c.head(t, "sudo scontrol update nodename=work-dy-small-[1-5],work-dy-flex-[1-4],rare-dy-any-[1-2],spot-dy-cheap-[1-2] state=power_down_asap reason=torture")
+	c.head(t, "sudo scontrol update nodename=work-dy-small-[1-5],work-dy-flex-[1-4],rare-dy-any-[1-2],spot-dy-cheap-[1-2],apart-dy-lone-1 state=power_down_asap reason=torture")
 }
 
 // submitMix submits jobs of all kinds to nodes most of which are off: an array, jobs of several nodes, one that wants
@@ -231,16 +232,29 @@ func (c *torture) cutOff(t *testing.T) {
 	c.startsAgain(t, job)
 }
 
-// headCutOff has the head node hear nobody, for longer than slurmctld waits for nodes that
-// don't answer. No job may lose its node for it, and a drained node stays drained.
+// headCutOff has the head node hear nobody.
 func (c *torture) headCutOff(t *testing.T) {
-	job, instance := c.runsOn(t, "-p work --exclusive")
+	c.waitsOutACut(t, "-p work --exclusive", func(_, head string) []string { return []string{head} })
+}
+
+// subnetCutOff has the head node not hear the only node of a subnet, and all others.
+func (c *torture) subnetCutOff(t *testing.T) {
+	c.waitsOutACut(t, "-p apart --exclusive", func(instance, head string) []string { return []string{instance, head} })
+}
+
+// waitsOutACut has a cut last for longer than slurmctld waits for nodes that don't answer.
+// No job may lose its node for it, and a drained node stays drained.
+func (c *torture) waitsOutACut(t *testing.T, options string, between func(instance, head string) []string) {
+	t.Helper()
+	job, instance := c.runsOn(t, options)
 	node := c.head(t, "squeue -h -o %N -j "+job)
 	c.head(t, "sudo scontrol update nodename="+node+" state=drain reason=mine")
 	head := c.instances(t, "Name=tag:parallelcluster:node-type,Values=HeadNode")[0]
 	log := "sudo grep -c 'not responding, setting DOWN' /var/log/slurmctld.log || true"
 	before := c.head(t, log)
-	c.fault(t, "cut", head)
+	told := `sudo grep -c '"in-touch"' /var/log/parallelcluster/fleet_record || true`
+	toldBefore := c.head(t, told)
+	c.fault(t, append([]string{"cut"}, between(instance, head)...)...)
 	time.Sleep(5 * slurmdTimeout / 2)
 	c.must(t, "pcluster", "sandbox", "fault", "clear")
 	eventually(t, time.Minute, "the node answers", func() bool {
@@ -257,7 +271,7 @@ func (c *torture) headCutOff(t *testing.T) {
 	}
 	eventually(t, 30*time.Second, "the record tells that the head node was cut off, and is not any more", func() bool {
 		r := c.head(t, "sudo cat /var/log/parallelcluster/fleet_record")
-		return strings.Contains(r, `"cut-off"`) && strings.Contains(r, `"in-touch"`)
+		return strings.Contains(r, `"cut-off"`) && c.head(t, told) != toldBefore
 	})
 	c.head(t, "sudo scontrol update nodename="+node+" state=resume")
 	c.head(t, "scancel "+job)
