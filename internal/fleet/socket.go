@@ -49,15 +49,6 @@ type Reply struct {
 	Error string `json:"error,omitempty"`
 }
 
-// A resumeFile is what slurmctld tells its resume program. Keys that we don't know
-// are new ones of later versions.
-type resumeFile struct {
-	Jobs []struct {
-		ID    json.Number `json:"job_id"`
-		Nodes string      `json:"nodes_resume"`
-	} `json:"jobs"`
-}
-
 // errJobsUnknown is that a request does not say for which jobs its nodes are.
 var errJobsUnknown = errors.New("the jobs of the request can't be told")
 
@@ -75,19 +66,8 @@ func (m *Message) request() (Request, error) {
 	if len(m.ResumeFile) == 0 {
 		return r, nil
 	}
-	var file resumeFile
-	if err := json.Unmarshal(m.ResumeFile, &file); err != nil {
-		return r, fmt.Errorf("%w: resume file: %w", errJobsUnknown, err)
-	}
-	if file.Jobs == nil {
-		return r, fmt.Errorf("%w: the resume file has no jobs", errJobsUnknown)
-	}
-	for _, j := range file.Jobs {
-		nodes, err := slurm.Expand(j.Nodes)
-		if err != nil {
-			return r, fmt.Errorf("%w: resume file, job %s: %w", errJobsUnknown, j.ID, err)
-		}
-		r.Jobs = append(r.Jobs, slurm.Job{ID: j.ID.String(), Nodes: nodes})
+	if r.Jobs, err = slurm.ParseResumeFile(m.ResumeFile); err != nil {
+		return r, fmt.Errorf("%w: %w", errJobsUnknown, err)
 	}
 	return r, nil
 }
