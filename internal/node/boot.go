@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/fsx"
@@ -54,6 +55,9 @@ type node struct {
 	}
 	name string // in Slurm, after step "name"; compute only
 
+	began   time.Time // of this boot
+	metrics metricsAPI
+
 	limit func(time.Duration) // shortens the time that the boot may take
 }
 
@@ -81,9 +85,8 @@ func Boot(ctx context.Context, h *Host) error {
 	defer cancel(nil)
 	n, err := newNode(ctx, h, told)
 	if err == nil {
-		began := time.Now()
 		n.limit = func(total time.Duration) {
-			time.AfterFunc(time.Until(began.Add(total)), func() {
+			time.AfterFunc(time.Until(n.began.Add(total)), func() {
 				cancel(fmt.Errorf("the boot took longer than %v", total))
 			})
 		}
@@ -100,7 +103,7 @@ func Boot(ctx context.Context, h *Host) error {
 }
 
 func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
-	n := &node{Host: h, spec: told, out: os.Stdout, storage: make(map[string]storage.Entry)}
+	n := &node{Host: h, spec: told, out: os.Stdout, storage: make(map[string]storage.Entry), began: time.Now()}
 	cfg, err := awsConfig(ctx, told)
 	if err != nil {
 		return n, err
@@ -110,7 +113,7 @@ func newNode(ctx context.Context, h *Host, told *spec.Node) (*node, error) {
 	}
 	n.s3, n.dynamo, n.secrets = s3.NewFromConfig(cfg), dynamoClient(cfg), newVault(cfg)
 	n.ec2, n.stack, n.fsx = ec2.NewFromConfig(cfg), cloudformation.NewFromConfig(cfg), fsx.NewFromConfig(cfg)
-	n.scaling = autoscaling.NewFromConfig(cfg)
+	n.scaling, n.metrics = autoscaling.NewFromConfig(cfg), cloudwatch.NewFromConfig(cfg)
 	n.slurm = &slurm.Client{Run: slurm.Exec}
 	n.mounts = &storage.Mounter{Own: told.NodeType == spec.Head}
 	n.volumes.EC2, n.volumes.InstanceID = n.ec2, n.self.InstanceID

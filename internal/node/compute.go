@@ -65,6 +65,10 @@ func (n *node) computeSteps() []steps.Step {
 		{Name: "record", After: []string{"slurmd"}, Do: func(ctx context.Context) error {
 			return recordConfiguration(ctx, n.dynamo, n.spec, n.self.InstanceID)
 		}},
+		{Name: "startup time", After: []string{"slurmd"}, Do: func(ctx context.Context) error {
+			n.publishStartupTime(ctx, n.metrics, time.Since(n.began))
+			return nil
+		}},
 	}
 }
 

@@ -53,8 +53,22 @@ func (b *builder) report() []cfn.Statement {
 	group := b.arn("logs", "log-group:"+b.logGroup)
 	return []cfn.Statement{
 		allow([]string{"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}, group, group+":*"),
-		when(allow([]string{"cloudwatch:PutMetricData"}, "*"), "StringEquals", map[string]cfn.Text{"cloudwatch:namespace": []string{"CWAgent", "ParallelCluster"}}),
+		measure("CWAgent", metricNamespace),
 	}
+}
+
+// startupTime is what compute nodes need to publish how long they took, where they may
+// not report anything else.
+func (b *builder) startupTime() []cfn.Statement {
+	if b.logging() || !b.c.DevSettings.ComputeStartupTimeMetricEnabled {
+		return nil
+	}
+	return []cfn.Statement{measure(metricNamespace)}
+}
+
+// measure allows to publish metrics in some namespaces.
+func measure(namespaces ...string) cfn.Statement {
+	return when(allow([]string{"cloudwatch:PutMetricData"}, "*"), "StringEquals", map[string]cfn.Text{"cloudwatch:namespace": namespaces})
 }
 
 // ownRecord lets a node say which configuration it has, and change nothing else in

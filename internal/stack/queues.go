@@ -139,7 +139,7 @@ func (b *queueBuilder) permissions(q *config.SlurmQueue) cfn.Text {
 		add("ParallelClusterPolicies", "parallelcluster", slices.Concat([]cfn.Statement{
 			allow([]string{"s3:GetObject"}, b.programs()),
 			b.ownRecord(),
-		}, b.report(), b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })))
+		}, b.report(), b.startupTime(), b.mountEFS(func(r storageResource) cfn.Text { return b.inputs.take(r.handle.ID(), r.handle.Ref()) })))
 		add("SlurmPolicies", "parallelcluster-slurm-compute", []cfn.Statement{
 			allow([]string{"dynamodb:Query"}, b.arn("dynamodb", "table/"+NodeTable(b.p.ClusterName)+"/index/*")),
 		})

@@ -136,8 +136,13 @@ func launches() []use {
 	return out
 }
 
-// ofAgent is who measures what the CloudWatch agent would.
-var ofAgent = map[string]string{"head": "internal/node/vitals.go PutMetricData", "compute": agent, "login": agent}
+// Who measures what the CloudWatch agent would, and what is the cluster's own.
+var (
+	ofAgent   = map[string]string{"head": "internal/node/vitals.go PutMetricData", "compute": agent, "login": agent}
+	ofCluster = map[string]string{"head": scriptsBeside, "compute": "internal/node/startup.go PutMetricData", "login": scriptsBeside}
+)
+
+const scriptsBeside = "scripts of the user, beside the cluster's own metrics"
 
 func ofAllNodes() []use {
 	const group = "arn:aws:logs:" + goldenPlace + "log-group:/aws/parallelcluster/demo-202412151030"
@@ -148,7 +153,7 @@ func ofAllNodes() []use {
 			use{role, "logs:PutLogEvents", group + ":log-stream:ip-10-0-0-1.i-1.slurmd", nil, "internal/node/logs/logs.go PutLogEvents"},
 			use{role, "logs:DescribeLogStreams", group, nil, agent},
 			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"CWAgent"}}, ofAgent[role]},
-			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"ParallelCluster"}}, "scripts of the user, beside the cluster's own metrics"},
+			use{role, "cloudwatch:PutMetricData", "*", map[string][]string{"cloudwatch:namespace": {"ParallelCluster"}}, ofCluster[role]},
 		)
 		for _, action := range []string{"ClientMount", "ClientRootAccess", "ClientWrite"} {
 			ids := []string{"fs-0123456789abcdef1"}
