@@ -153,6 +153,9 @@ func (env *Env) templateOf(ctx context.Context, o templateOptions) ([]byte, conf
 	if err != nil {
 		return nil, nil, err
 	}
+	if own := c.DevSettings.ClusterTemplate; own != "" {
+		fmt.Fprintf(env.Stderr, "create-cluster will take %s (DevSettings/ClusterTemplate) in place of the template below.\n", own)
+	}
 	text, err := chosenTemplate(made, o)
 	return text, nil, err
 }

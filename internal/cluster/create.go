@@ -291,6 +291,9 @@ func (o *Operator) upload(ctx context.Context, r CreateRequest, c *config.Cluste
 	if err != nil {
 		return nil, err
 	}
+	if templates.Root, err = o.template(ctx, c.DevSettings.ClusterTemplate, templates.Root); err != nil {
+		return nil, err
+	}
 	work := []func(context.Context) error{put(templateKey(p.ArtifactDir), templates.Root, nil)}
 	for _, nested := range templates.Nested {
 		work = append(work, put(nested.Key, nested.Body, nil))

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,6 +39,7 @@ type Operator struct {
 	Logs           Logs
 	LoadBalancers  LoadBalancers
 	STS            STS
+	HTTP           *http.Client // for what a file refers to elsewhere
 
 	Facts    facts.Source // about what a file refers to
 	Programs Programs
@@ -145,6 +147,7 @@ func New(cfg aws.Config, log *slog.Logger) *Operator {
 		Logs:           cloudwatchlogs.NewFromConfig(cfg),
 		LoadBalancers:  elb.NewFromConfig(cfg),
 		STS:            sts.NewFromConfig(cfg),
+		HTTP:           &http.Client{Timeout: time.Minute},
 		Facts:          live.New(cfg),
 		Programs:       Embedded(),
 		Log:            log,
