@@ -39,9 +39,11 @@ func (b *builder) batchQueue() {
 	b.batchImage()
 
 	r := &q.ComputeResources[0]
+	groups := b.computeGroups().union(ids(q.Networking.AdditionalSecurityGroups))
 	template := b.t.Add("PclusterComputeEnvironmentLaunchTemplate", cfn.LaunchTemplate{
 		LaunchTemplateData: cfn.LaunchTemplateData{
 			MetadataOptions:   b.metadata(),
+			NetworkInterfaces: batchInterfaces(q, groups),
 			TagSpecifications: []cfn.TagSpecification{{ResourceType: "volume", Tags: cfn.Tags(b.nodeTags(compute, nil))}},
 		}, TagSpecifications: b.ofTemplate()})
 	tags := map[string]cfn.Text{}
@@ -50,7 +52,7 @@ func (b *builder) batchQueue() {
 	}
 	resources := cfn.BatchComputeResources{
 		Type: "EC2", MinvCpus: r.MinvCpus, DesiredvCpus: r.DesiredvCpus, MaxvCpus: r.MaxvCpus, InstanceTypes: r.InstanceTypes,
-		Subnets: ids(q.Networking.SubnetIds), SecurityGroupIds: b.computeGroups().union(ids(q.Networking.AdditionalSecurityGroups)),
+		Subnets: ids(q.Networking.SubnetIds), SecurityGroupIds: groups,
 		InstanceRole: b.batchInstanceProfile(), LaunchTemplate: &cfn.BatchLaunchTemplate{LaunchTemplateId: template.Ref(), Version: template.Att(cfn.LatestVersionNumber)}, Tags: tags,
 	}
 	if q.CapacityType == "SPOT" {
@@ -64,6 +66,15 @@ func (b *builder) batchQueue() {
 		Priority: 1, Tags: b.batchTags(),
 		ComputeEnvironmentOrder: []cfn.BatchQueueEnvironment{{ComputeEnvironment: b.jobs.environment.Ref(), Order: 1}},
 	})
+}
+
+// batchInterfaces say whether instances have public addresses, which a compute
+// environment has no words for; without them the subnet decides. Batch adds the subnet.
+func batchInterfaces(q *config.AwsBatchQueue, groups groups) []cfn.LaunchInterface {
+	if q.Networking.AssignPublicIp == nil {
+		return nil
+	}
+	return []cfn.LaunchInterface{{DeviceIndex: 0, Groups: groups, AssociatePublicIpAddress: q.Networking.AssignPublicIp}}
 }
 
 // jobDefinitions adds what awsbsub submits. They tell jobs the head node's address,

@@ -348,6 +348,8 @@ func launchTemplate(out observations, id string, data map[string]any) {
 		subject = "launch of " + q + "/" + tags["parallelcluster:compute-resource-name"]
 	} else if tags["parallelcluster:node-type"] == "LoginNode" {
 		subject = "launch of " + id
+	} else if strings.Contains(id, "ComputeEnvironment") {
+		subject = "launch of AWS Batch"
 	}
 	for key, v := range data {
 		switch key {

@@ -42,6 +42,8 @@ type world struct {
 	refuse    error
 	lines     []string
 	noImage   bool
+	// interfaces are those of every launch template.
+	interfaces []ec2types.LaunchTemplateInstanceNetworkInterfaceSpecification
 }
 
 func newWorld(t *testing.T) *world {
@@ -86,6 +88,11 @@ func (w *world) RunOver(_ context.Context, in *ec2.RunInstancesInput, over []str
 func (w *world) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesInput) (*ec2.DescribeInstancesOutput, error) {
 	return &ec2.DescribeInstancesOutput{Reservations: []ec2types.Reservation{{Instances: []ec2types.Instance{
 		{InstanceId: &in.InstanceIds[0], State: &ec2types.InstanceState{Name: w.instances[in.InstanceIds[0]]}}}}}}, nil
+}
+
+func (w *world) DescribeLaunchTemplateVersions(context.Context, *ec2.DescribeLaunchTemplateVersionsInput) (*ec2.DescribeLaunchTemplateVersionsOutput, error) {
+	return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: []ec2types.LaunchTemplateVersion{
+		{LaunchTemplateData: &ec2types.ResponseLaunchTemplateData{NetworkInterfaces: w.interfaces}}}}, nil
 }
 
 func (w *world) TerminateInstances(_ context.Context, in *ec2.TerminateInstancesInput) (*ec2.TerminateInstancesOutput, error) {
@@ -258,6 +265,37 @@ func TestJobRunsOnAMachineOfItsOwnAndItsOutputIsLogged(t *testing.T) {
 	}
 	if s.round() {
 		t.Error("there is work left for a job that is over")
+	}
+}
+
+// EC2 refuses a subnet and groups beside network interfaces, so they go into those.
+func TestMachinesHaveThePublicAddressesOfTheirLaunchTemplate(t *testing.T) {
+	for _, public := range []*bool{nil, aws.Bool(true), aws.Bool(false)} {
+		w := newWorld(t)
+		if public != nil {
+			w.interfaces = []ec2types.LaunchTemplateInstanceNetworkInterfaceSpecification{{DeviceIndex: aws.Int32(0), Groups: []string{"sg-other"}, AssociatePublicIpAddress: public}}
+		}
+		s := w.open()
+		setUp(t, s)
+		if _, err := s.UpdateComputeEnvironment(t.Context(), &sdk.UpdateComputeEnvironmentInput{ComputeEnvironment: aws.String("ce"),
+			ComputeResources: &types.ComputeResourceUpdate{LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: aws.String("lt-1")}}}); err != nil {
+			t.Fatal(err)
+		}
+		submit(t, s, sdk.SubmitJobInput{})
+		settle(s)
+		if len(w.launched) != 1 {
+			t.Fatalf("%d machines", len(w.launched))
+		}
+		in := w.launched[0]
+		if public == nil {
+			if aws.ToString(in.SubnetId) != "subnet-1" || !slices.Equal(in.SecurityGroupIds, []string{"sg-1"}) || in.NetworkInterfaces != nil {
+				t.Errorf("without interfaces in the template: %v %v %v", aws.ToString(in.SubnetId), in.SecurityGroupIds, in.NetworkInterfaces)
+			}
+		} else if in.SubnetId != nil || in.SecurityGroupIds != nil || len(in.NetworkInterfaces) != 1 ||
+			*in.NetworkInterfaces[0].SubnetId != "subnet-1" || !slices.Equal(in.NetworkInterfaces[0].Groups, []string{"sg-1"}) || *in.NetworkInterfaces[0].AssociatePublicIpAddress != *public {
+			t.Errorf("with an interface in the template: %v %v %v", in.SubnetId, in.SecurityGroupIds, in.NetworkInterfaces)
+		}
+		s.Close()
 	}
 }
 

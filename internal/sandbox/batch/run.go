@@ -387,6 +387,12 @@ func (s *Service) launchNode(j *job, e *environment, i int, main string) (n node
 	}
 	if t := r.LaunchTemplate; t != nil {
 		in.LaunchTemplate = &ec2types.LaunchTemplateSpecification{LaunchTemplateId: t.LaunchTemplateId, LaunchTemplateName: t.LaunchTemplateName, Version: t.Version}
+		if err := s.joinInterfaces(in); err != nil {
+			if message, ok := refusal(err); ok {
+				return n, message, os.RemoveAll(filepath.Join(s.cfg.Dir, n.Layer))
+			}
+			return n, "", err
+		}
 	}
 	if r.Type == types.CRTypeSpot {
 		in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: ec2types.MarketTypeSpot}
@@ -400,6 +406,30 @@ func (s *Service) launchNode(j *job, e *environment, i int, main string) (n node
 	}
 	n.Instance, n.Address = *out.Instances[0].InstanceId, aws.ToString(out.Instances[0].PrivateIpAddress)
 	return n, "", nil
+}
+
+// joinInterfaces puts a launch into its subnet and its groups where the launch template
+// has network interfaces: EC2 takes no others beside them.
+func (s *Service) joinInterfaces(in *ec2.RunInstancesInput) error {
+	t := in.LaunchTemplate
+	q := &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: t.LaunchTemplateId, LaunchTemplateName: t.LaunchTemplateName, Versions: []string{cmp.Or(aws.ToString(t.Version), "$Default")}}
+	out, err := s.cfg.EC2.DescribeLaunchTemplateVersions(s.ctx, q)
+	if err != nil {
+		return err
+	}
+	if len(out.LaunchTemplateVersions) == 0 {
+		return nil
+	}
+	for _, i := range out.LaunchTemplateVersions[0].LaunchTemplateData.NetworkInterfaces {
+		in.NetworkInterfaces = append(in.NetworkInterfaces, ec2types.InstanceNetworkInterfaceSpecification{
+			DeviceIndex: i.DeviceIndex, NetworkCardIndex: i.NetworkCardIndex, InterfaceType: i.InterfaceType,
+			AssociatePublicIpAddress: i.AssociatePublicIpAddress, SubnetId: in.SubnetId, Groups: in.SecurityGroupIds,
+		})
+	}
+	if len(in.NetworkInterfaces) > 0 {
+		in.SubnetId, in.SecurityGroupIds = nil, nil
+	}
+	return nil
 }
 
 func profile(nameOrARN string) *ec2types.IamInstanceProfileSpecification {
