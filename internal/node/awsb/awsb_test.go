@@ -331,7 +331,7 @@ func TestPlacesOfJobsAreShown(t *testing.T) {
 	for line, want := range map[string]string{
 		"awsbqueues":      "jobQueueName    status\n--------------  --------\nq               VALID\n",
 		"awsbhosts":       "ec2InstanceId    instanceType    privateIpAddress    publicIpAddress      runningJobs\n---------------  --------------  ------------------  -----------------  -------------\ni-1              c5.large        10.0.0.9            -                              2\n",
-		"awsbqueues -d q": "state",
+		"awsbqueues -d q": "status                   : VALID\n",
 		"awsbqueues q":    "jobQueueName             : q\n",
 		"awsbhosts -d":    "availableCPUs            : 1.0\n",
 		"awsbhosts i-1":   "ec2InstanceId            : i-1\n",

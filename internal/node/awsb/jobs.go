@@ -145,17 +145,8 @@ func (s *session) about(j *types.JobDetail) [][2]string {
 		{"status", string(j.Status)}, {"statusReason", aws.ToString(j.StatusReason)}, {"jobDefinition", short(j.JobDefinition)}, {"jobQueue", short(j.JobQueue)},
 	}
 	nodes := "1"
-	if j.NodeProperties != nil {
-		nodes = strconv.Itoa(int(aws.ToInt32(j.NodeProperties.NumNodes)))
-	}
-	if a := j.ArrayProperties; a != nil && a.Size != nil {
-		counts := ""
-		for _, k := range sortedKeys(a.StatusSummary) {
-			if a.StatusSummary[k] > 0 {
-				counts += fmt.Sprintf(" %s %d", k, a.StatusSummary[k])
-			}
-		}
-		return append(out, [2]string{"arraySize", strconv.Itoa(int(*a.Size))}, [2]string{"jobs", strings.TrimSpace(counts)})
+	if j.NodeProperties != nil && aws.ToInt32(j.NodeProperties.NumNodes) > 0 { // and is none of the nodes
+		nodes = strconv.Itoa(int(*j.NodeProperties.NumNodes))
 	}
 	c := j.Container
 	if c == nil && j.NodeProperties != nil && len(j.NodeProperties.NodeRangeProperties) > 0 {

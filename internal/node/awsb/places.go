@@ -37,10 +37,7 @@ func queues(ctx context.Context, s *session, a arguments) error {
 		if details {
 			pairs := [][2]string{
 				{"jobQueueArn", aws.ToString(q.JobQueueArn)}, {"jobQueueName", aws.ToString(q.JobQueueName)}, {"priority", number(q.Priority)},
-				{"status", string(q.Status)}, {"statusReason", aws.ToString(q.StatusReason)}, {"state", string(q.State)},
-			}
-			for _, e := range q.ComputeEnvironmentOrder {
-				pairs = append(pairs, [2]string{"computeEnvironment", short(e.ComputeEnvironment)})
+				{"status", string(q.Status)}, {"statusReason", aws.ToString(q.StatusReason)},
 			}
 			s.details(pairs)
 			continue

@@ -28,7 +28,7 @@ var submitCommand = command{
 		{short: "-pw", long: "--parent-working-dir", value: "DIR", about: "folder that gets job-<ID>, in which the job runs; by default your home"},
 		{short: "-if", long: "--input-file", value: "FILE", many: true, about: "file that is sent into the folder of the job; may be given again"},
 		{short: "-p", long: "--vcpus", value: "VCPUS", about: "vCPUs of the job, or of each node; by default 1"},
-		{short: "-m", long: "--memory", value: "MEMORY", about: "memory of the job, or of each node, in MiB; by default 512"},
+		{short: "-m", long: "--memory", value: "MEMORY", about: "memory of the job, or of each node, in MiB; by default 128"},
 		{short: "-e", long: "--env", value: "ENV", about: "names of variables that the job gets, with commas between them, or all"},
 		{short: "-eb", long: "--env-blacklist", alias: "--env-denylist", value: "NAMES", about: "names of variables that it does not get"},
 		{short: "-r", long: "--retry-attempts", value: "ATTEMPTS", about: "how often the job is tried, 1 to 10; by default 1"},
@@ -101,17 +101,16 @@ func (s *session) shape(in *batch.SubmitJobInput, o *types.ContainerOverrides, a
 	} else if size > 0 {
 		in.ArrayProperties = &types.ArrayProperties{Size: aws.Int32(int32(size))}
 	}
-	if attempts, err := a.number("--retry-attempts", 1, 10, 1); err != nil {
+	attempts, err := a.number("--retry-attempts", 1, 10, 1)
+	if err != nil {
 		return err
-	} else if attempts > 1 {
-		in.RetryStrategy = &types.RetryStrategy{Attempts: aws.Int32(int32(attempts))}
 	}
+	in.RetryStrategy = &types.RetryStrategy{Attempts: aws.Int32(int32(attempts))}
 	if seconds, err := a.number("--timeout", 60, 1<<31-1, 0); err != nil {
 		return err
 	} else if seconds > 0 {
 		in.Timeout = &types.JobTimeout{AttemptDurationSeconds: aws.Int32(int32(seconds))}
 	}
-	var err error
 	in.DependsOn, err = dependencies(a.text("--depends-on"))
 	return err
 }
@@ -150,7 +149,7 @@ func (s *session) overrides(ctx context.Context, name string, a arguments) (*typ
 	if err != nil {
 		return nil, err
 	}
-	memory, err := a.number("--memory", 4, 1<<30, 512)
+	memory, err := a.number("--memory", 4, 1<<30, 128)
 	if err != nil {
 		return nil, err
 	}
