@@ -125,6 +125,20 @@ The region has no container engine. What that means, and what its answers say:
   sources of builds that are not in S3. Of ECS there are the machines of compute environments alone.
 `
 
+// permissionLimits is what the region does not ask of policies.
+const permissionLimits = `
+## Permissions
+
+Each call is judged by the policies of whoever makes it, boundaries and policies of buckets included. What is not asked for:
+
+- The use of KMS keys. Nothing is encrypted, so that volumes, file systems, secrets and objects with a key take none of kms:CreateGrant,
+  kms:GenerateDataKey, kms:Decrypt, and the policy of a key is kept and shown, and forbids nothing. On AWS the roles and users of a cluster with
+  a key of yours need these, and the key's policy must let them.
+- What agents do that the region's machines don't have. The instances of AWS Batch have AWS's policy AmazonEC2ContainerServiceforEC2Role
+  for the agent of ECS, requests of Spot Instances AmazonEC2SpotFleetTaggingRole for the Spot service: nobody acts by them here, so that no test
+  shows which of their statements is needed. They are AWS's own, and what AWS documentation asks for.
+`
+
 // coverage makes the page of what the region can do.
 func coverage(t *testing.T, journeys []journey, r results) string {
 	t.Helper()
@@ -225,6 +239,7 @@ whose instances run without machines; the end-to-end tests have machines.
 	known["s3"], operations["s3"] = len(all), answered
 	names := slices.Sorted(maps.Keys(known))
 	b.WriteString(batchLimits)
+	b.WriteString(permissionLimits)
 	b.WriteString("\n## Operations\n\nOther operations are refused with AWS's error for unknown ones, which names the operation. S3's are counted by what aws-sdk-go-v2 knows.\n\n" +
 		"| Service | AWS has | Answered | In journeys |\n|---|---|---|---|\n")
 	for _, name := range names {

@@ -99,6 +99,8 @@ class CLI:
         out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = self.drivers[who].main(args)
+        if args[0] == "ec2" and args[1].startswith("modify-"):
+            del self.drivers[who]  # whose options would be looked for in the next calls
         out.flush()
         return code, out.buffer.getvalue().decode(), err.getvalue()
 
