@@ -47,7 +47,7 @@ func (r *Region) adopt(ctx context.Context, name string, file []byte) (Adoption,
 	a := &adopter{Region: r, c: c, refs: refs}
 	for _, step := range []func(context.Context) error{
 		a.subnets, a.securityGroups, a.keyPair, a.images, a.buckets, a.fileSystems, a.policies, a.encryptionKeys, a.secretsAndDatabase, a.reservations, a.reservationGroups,
-		a.placementGroups,
+		a.placementGroups, a.hostedZone,
 	} {
 		if err := step(ctx); err != nil {
 			return Adoption{}, err
@@ -134,18 +134,31 @@ func references(c *config.Cluster) refs {
 			}
 		}
 	}
+	for _, q := range c.Scheduling.AwsBatchQueues {
+		add(&f.subnets, q.Networking.SubnetIds...)
+		add(&f.groups, q.Networking.SecurityGroups...)
+		add(&f.groups, q.Networking.AdditionalSecurityGroups...)
+		for _, r := range q.ComputeResources {
+			f.nodes += r.MaxvCpus // at most one each
+		}
+	}
+	if v := c.DeploymentSettings.LambdaFunctionsVpcConfig; v != nil {
+		add(&f.subnets, v.SubnetIds...)
+		add(&f.groups, v.SecurityGroupIds...)
+	}
 	if c.LoginNodes != nil {
 		for _, p := range c.LoginNodes.Pools {
 			add(&f.subnets, p.Networking.SubnetIds...)
 			add(&f.groups, p.Networking.SecurityGroups...)
 			add(&f.groups, p.Networking.AdditionalSecurityGroups...)
 			add(&f.images, p.Image.CustomAmi)
-			scripts(p.CustomActions.OnNodeStart, p.CustomActions.OnNodeConfigured)
+			scripts(p.CustomActions.OnNodeStart, p.CustomActions.OnNodeConfigured, p.CustomActions.OnNodeUpdated)
+			nodeIam(config.NodeIam{InstanceRole: p.Iam.InstanceRole, InstanceProfile: p.Iam.InstanceProfile, AdditionalIamPolicies: p.Iam.AdditionalIamPolicies})
 			f.nodes += p.Count
 		}
 	}
 	s := c.Scheduling.SlurmSettings
-	url(s.CustomSlurmSettingsIncludeFile)
+	url(s.CustomSlurmSettingsIncludeFile, c.DevSettings.ClusterTemplate)
 	if s.Database != nil {
 		arn(s.Database.PasswordSecretArn)
 	}
@@ -679,6 +692,28 @@ func (a *adopter) placementGroups(ctx context.Context) error {
 	return nil
 }
 
+// adoptedZone is the end of names of adopted zones; a file has only the zone's ID.
+const adoptedZone = ".adopted.internal"
+
+// hostedZone makes the private zone in which the file wants the names of nodes. Each has a
+// name of its own, so that several zones go together.
+func (a *adopter) hostedZone(ctx context.Context) error {
+	id := a.c.Scheduling.SlurmSettings.Dns.HostedZoneId
+	if id == "" {
+		return nil
+	}
+	subnets, err := a.ec2.DescribeSubnets(ctx, &awsec2.DescribeSubnetsInput{SubnetIds: a.refs.subnets[:1]})
+	if err != nil {
+		return fmt.Errorf("hosted zone %s: %w", id, err)
+	}
+	name, err := a.dns.Adopt(id, strings.ToLower(id)+adoptedZone, awssdk.ToString(subnets.Subnets[0].VpcId))
+	if err != nil {
+		return fmt.Errorf("hosted zone %s: %w", id, err)
+	}
+	a.made("hosted zone", id, "%s, private", strings.TrimSuffix(name, "."))
+	return nil
+}
+
 // leaveOut names what the region does not play yet, so that nobody is surprised
 // when the cluster's creation asks for it.
 func (a *adopter) leaveOut() {
@@ -687,9 +722,6 @@ func (a *adopter) leaveOut() {
 	}
 	if d := a.c.Scheduling.SlurmSettings.ExternalSlurmdbd; d != nil {
 		a.not("SlurmSettings.ExternalSlurmdbd %s: the region has no such host", d.Host)
-	}
-	if z := a.c.Scheduling.SlurmSettings.Dns.HostedZoneId; z != "" {
-		a.not("SlurmSettings.Dns.HostedZoneId %s: create the zone with aws route53", z)
 	}
 }
 

@@ -200,3 +200,90 @@ Scheduling:
 		}
 	}
 }
+
+// A zone that a file names is there, in its VPC, and adopting again makes nothing more.
+func TestZoneThatAFileNamesIsThere(t *testing.T) {
+	l, err := OpenLight(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const zone = "Z0123456789ABCDEFGHIJ"
+	for range 2 {
+		out, err := l.Adopt(t.Context(), "cluster.yaml", []byte(`
+Region: eu-west-1
+Image: {Os: alinux2023}
+HeadNode: {InstanceType: t3.small, Networking: {SubnetId: subnet-0123456789abcdef0}}
+Scheduling:
+  Scheduler: slurm
+  SlurmSettings: {Dns: {HostedZoneId: `+zone+`}}
+  SlurmQueues:
+  - {Name: q, ComputeResources: [{Name: c, InstanceType: t3.small}], Networking: {SubnetIds: [subnet-0123456789abcdef0]}}
+`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.NotAdopted) > 0 {
+			t.Errorf("not adopted: %v", out.NotAdopted)
+		}
+	}
+	id, secret := l.Credentials()
+	facts := live.New(aws.Config{Region: "eu-west-1", BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
+	got, err := facts.HostedZone(t.Context(), zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet, err := facts.Subnet(t.Context(), "subnet-0123456789abcdef0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Private || len(got.VPCs) != 1 || got.VPCs[0] != subnet.VPC {
+		t.Errorf("%+v, want a private zone of %s", got, subnet.VPC)
+	}
+}
+
+func TestReferencesOfBatchLoginNodesAndFunctions(t *testing.T) {
+	const base = `
+Image: {Os: alinux2023}
+HeadNode: {InstanceType: t3.micro, Networking: {SubnetId: subnet-0aaaaaaaaaaaaaaaa}}
+`
+	for name, tt := range map[string]struct {
+		file string
+		want refs
+	}{
+		"awsbatch": {`
+Scheduling:
+  Scheduler: awsbatch
+  AwsBatchQueues:
+  - {Name: q, ComputeResources: [{Name: c, InstanceTypes: [optimal], MaxvCpus: 4}], Networking: {SubnetIds: [subnet-0bbbbbbbbbbbbbbbb], AdditionalSecurityGroups: [sg-0bbbbbbbbbbbbbbbb]}}
+`, refs{subnets: []string{"subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb"}, groups: []string{"sg-0bbbbbbbbbbbbbbbb"}, nodes: 5}},
+		"login nodes, functions in a VPC": {`
+Scheduling:
+  Scheduler: slurm
+  SlurmQueues:
+  - {Name: q, ComputeResources: [{Name: c, InstanceType: t3.micro, MaxCount: 1}], Networking: {SubnetIds: [subnet-0aaaaaaaaaaaaaaaa]}}
+LoginNodes:
+  Pools:
+  - Name: p
+    InstanceType: t3.micro
+    Count: 2
+    Networking: {SubnetIds: [subnet-0aaaaaaaaaaaaaaaa]}
+    CustomActions: {OnNodeUpdated: {Script: s3://scripts/u.sh}}
+    Iam: {InstanceRole: "arn:aws:iam::671250183987:role/login"}
+DeploymentSettings: {LambdaFunctionsVpcConfig: {SubnetIds: [subnet-0cccccccccccccccc], SecurityGroupIds: [sg-0cccccccccccccccc]}}
+`, refs{subnets: []string{"subnet-0aaaaaaaaaaaaaaaa", "subnet-0cccccccccccccccc"}, groups: []string{"sg-0cccccccccccccccc"}, buckets: []string{"scripts"},
+			roles: []string{"arn:aws:iam::671250183987:role/login"}, accounts: []string{"671250183987"}, nodes: 4}},
+	} {
+		c, problems := config.Parse("c.yaml", []byte(base+tt.file))
+		if err := problems.Err(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(tt.want, references(c), cmp.AllowUnexported(refs{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

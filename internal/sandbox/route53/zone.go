@@ -70,6 +70,27 @@ func (s *Service) CreateHostedZone(ctx context.Context, in *sdk.CreateHostedZone
 	return out, nil
 }
 
+// Adopt makes a private zone that a user has under its ID, unless it is there. It returns
+// the zone's name.
+func (s *Service) Adopt(id, name, vpcID string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if z, ok := s.zones[id]; ok {
+		return *z.Zone.Name, nil
+	}
+	name = canonicalName(name)
+	z := newZone(zoneRow{
+		Zone: types.HostedZone{Id: aws.String("/hostedzone/" + id), Name: &name, CallerReference: aws.String("adopted " + id), Config: &types.HostedZoneConfig{PrivateZone: true}},
+		VPCs: []types.VPC{{VPCId: &vpcID, VPCRegion: types.VPCRegion(s.id.Name())}},
+	})
+	for _, other := range s.zones {
+		if err := other.conflicts(name, z.VPCs[0]); err != nil {
+			return "", err
+		}
+	}
+	return name, s.add(z)
+}
+
 // conflicts says why a zone of the given name cannot be seen by a VPC beside z.
 func (z *zone) conflicts(name string, vpc types.VPC) error {
 	if *z.Zone.Name == name && z.associated(*vpc.VPCId) {
