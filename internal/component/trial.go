@@ -31,6 +31,7 @@ type Outcome struct {
 	Status         Status
 	FailureMessage string
 	Results        []*Result // of each phase that ran
+	Folders        []string  // names of their log folders
 }
 
 // Summary adds up the phases.

@@ -457,8 +457,27 @@ func TestPlanChainsItsPhases(t *testing.T) {
 	if err != nil || out.Status != component.Success || len(out.Results) != 2 {
 		t.Errorf("%v, %+v", err, out)
 	}
-	if s := out.Summary("x"); s.ExecutedStepCount != 2 || s.ExecutionID != "e" {
+	if s := out.Summary("x"); s.ExecutedStepCount != 2 || s.ExecutionID != out.Results[1].ExecutionID {
 		t.Errorf("summary %+v", s)
+	}
+	// The folders are those of AWS's executor, one for each phase, and have what it says there is.
+	if len(out.Folders) != 2 || out.Folders[0] == out.Folders[1] {
+		t.Fatalf("folders %q", out.Folders)
+	}
+	for i, folder := range out.Folders {
+		if ok, _ := filepath.Match("TOE_????-??-??_??-??-??_UTC-0_"+out.Results[i].ExecutionID, folder); !ok {
+			t.Errorf("folder %s of the execution %s", folder, out.Results[i].ExecutionID)
+		}
+		for _, name := range append([]string{DocumentFile}, LogFiles...) {
+			if _, err := os.Stat(filepath.Join(logs, folder, name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// Whoever begins again finds them.
+	again, _, err := phaseFolder(logs, "build", "e")
+	if err != nil || filepath.Base(again) != out.Folders[0] {
+		t.Errorf("another folder when it begins again: %s, %v", again, err)
 	}
 }
 

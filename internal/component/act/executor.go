@@ -36,8 +36,14 @@ var LogFiles = []string{ConsoleFile, ApplicationFile, ChainingFile, ResultFile}
 // names it.
 func NewLogFolder(parent string, now time.Time) (dir, executionID string, err error) {
 	executionID = uuid.NewString()
-	dir = filepath.Join(parent, "TOE_"+now.UTC().Format("2006-01-02_15-04-05")+"_UTC-0_"+executionID)
+	dir = logFolder(parent, now.UTC().Format(folderTime), executionID)
 	return dir, executionID, os.MkdirAll(dir, 0o700)
+}
+
+const folderTime = "2006-01-02_15-04-05"
+
+func logFolder(parent, time, executionID string) string {
+	return filepath.Join(parent, "TOE_"+time+"_UTC-0_"+executionID)
 }
 
 // An Executor runs documents on this machine and keeps their log folder. One that

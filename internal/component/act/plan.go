@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"github.com/google/uuid"
 
 	"pcluster/internal/component"
 )
@@ -75,6 +78,7 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 	}
 	defer log.Close()
 	var sources []component.Source
+	texts := map[string][]byte{}
 	for _, d := range plan.Documents {
 		text, err := os.ReadFile(filepath.Join(dir, d.File))
 		if err != nil {
@@ -84,6 +88,7 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 		if err := problems.Err(); err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
+		texts[d.Path] = text
 		sources = append(sources, component.Source{Document: doc, Path: d.Path, Parameters: d.Parameters})
 	}
 	out.Status = component.Success
@@ -91,11 +96,14 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 		if len(having(sources, phase)) == 0 {
 			continue
 		}
-		folder := PhaseFolder(logs, phase, plan.ExecutionID)
-		if err := os.MkdirAll(folder, 0o700); err != nil {
+		folder, id, err := phaseFolder(logs, phase, plan.ExecutionID)
+		if err != nil {
 			return err
 		}
-		e := &Executor{Dir: folder, ExecutionID: plan.ExecutionID, Sources: having(sources, phase), Phases: []string{phase}, Machine: m, Earlier: out.Results,
+		if err := keepDocuments(folder, having(sources, phase), texts); err != nil {
+			return err
+		}
+		e := &Executor{Dir: folder, ExecutionID: id, Sources: having(sources, phase), Phases: []string{phase}, Machine: m, Earlier: out.Results,
 			Console: func(line string) {
 				// The reader takes the time from here; lines that are lost on a full disk
 				// are lost.
@@ -108,7 +116,7 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 		if err != nil {
 			return err
 		}
-		out.Results = append(out.Results, result)
+		out.Results, out.Folders = append(out.Results, result), append(out.Folders, filepath.Base(folder))
 		if result.Status == component.Failed {
 			out.Status, out.FailureMessage = component.Failed, result.FailureMessage
 			return nil
@@ -120,9 +128,33 @@ func runPlan(ctx context.Context, dir, logs string, m *Machine, console func(str
 	return nil
 }
 
-// PhaseFolder is where the log of a phase of a plan is, below the folder of all logs.
-func PhaseFolder(logs, phase, executionID string) string {
-	return filepath.Join(logs, "TOE_"+phase+"_"+executionID)
+// phaseFolder is the log folder of a phase of a plan: one that is there, or a new one.
+// Each phase is an execution of its own, as on AWS.
+func phaseFolder(logs, phase, planID string) (dir, executionID string, err error) {
+	executionID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(planID+"/"+phase)).String()
+	found, err := filepath.Glob(logFolder(logs, "*", executionID))
+	if err != nil {
+		return "", "", err
+	}
+	if len(found) > 0 {
+		return found[0], executionID, nil
+	}
+	dir = logFolder(logs, time.Now().UTC().Format(folderTime), executionID)
+	return dir, executionID, os.MkdirAll(dir, 0o700)
+}
+
+// keepDocuments keeps what a phase was told to do in its log folder.
+func keepDocuments(folder string, sources []component.Source, texts map[string][]byte) error {
+	for i, s := range sources {
+		name := DocumentFile
+		if len(sources) > 1 {
+			name = fmt.Sprintf("document-%d.yaml", i+1)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), texts[s.Path], 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+	}
+	return nil
 }
 
 // having returns the documents that have the phase.

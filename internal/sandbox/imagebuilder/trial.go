@@ -298,10 +298,10 @@ func (s *Service) followTrial(ctx context.Context, id string, say func(component
 
 // handOver hands the files of the log on, by phase, before they go with the machine.
 func (s *Service) handOver(id string, out *component.Outcome, say func(component.TrialEvent)) {
-	for _, r := range out.Results {
-		phase := r.Phase()
+	for i, folder := range out.Folders[:min(len(out.Folders), len(out.Results))] {
+		phase := out.Results[i].Phase()
 		for _, name := range act.LogFiles {
-			data, err := s.cfg.EC2.Output(id, path.Join(act.PhaseFolder(act.LogDirectory, phase, r.ExecutionID), name), 0, 16<<20)
+			data, err := s.cfg.EC2.Output(id, path.Join(act.LogDirectory, path.Base(folder), name), 0, 16<<20)
 			if err == nil {
 				say(component.TrialEvent{File: path.Join(phase, name), Data: data})
 			}
