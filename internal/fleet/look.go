@@ -149,7 +149,7 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 		}
 
 	case state.PoweringUp():
-		if !assigned {
+		if !assigned || wasOff(n, a) {
 			todo.unclaimed = append(todo.unclaimed, n.Name)
 			// With an address of its own it may be booting: EC2 is asked first.
 			todo.unsure[n.Name] = ec2 == nil && n.Addr != n.Name
@@ -170,6 +170,14 @@ func (p *planner) node(n *slurm.Node, key string, view *SlurmView, ec2 *EC2View,
 	default:
 		p.up(n, ec2, todo)
 	}
+}
+
+// wasOff says whether a node that powers up was off since its instance got its name:
+// slurmctld then knows no address of it any more. Neither the end of that instance nor the
+// launch of another was asked of this daemon. What slurmctld said may be older than the name,
+// so a second look has to say the same.
+func wasOff(n *slurm.Node, a Assignment) bool {
+	return a.Named && n.Addr == n.Name && a.Addr != n.Name
 }
 
 // late gives up a static node that takes longer to start than its user has patience.
@@ -315,6 +323,11 @@ func (p *planner) missed(view *SlurmView, todo *sorting) {
 		return
 	}
 	ask := sortedKeys(asked)
+	for _, node := range ask {
+		if a, ok := p.mem.Assigned[node]; ok {
+			p.end(node, a)
+		}
+	}
 	p.logf("%s: slurmctld's request for them was missed", slurm.Compress(ask))
 	var jobs []slurm.Job
 	for _, j := range view.Jobs {

@@ -393,6 +393,29 @@ func TestMissedRequestsAreMadeUpFor(t *testing.T) {
 	s.expect("launches again", s.launched(), []string(nil))
 }
 
+func TestANodeThatWasOffInBetweenGetsANewInstance(t *testing.T) {
+	s := newStory(t, AllOrNothing)
+	s.up("q-dy-a-1")
+	look := func(addr string) {
+		view := s.view(slurm.Node{Name: "q-dy-a-1", Addr: addr, State: "ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP"})
+		view.Jobs = []slurm.Job{job("8", "q-dy-a-1")}
+		s.step(Observed{Slurm: view})
+	}
+	a := s.mem.Assigned["q-dy-a-1"]
+	a.Named = true
+	s.mem.Assigned["q-dy-a-1"] = a
+	look("q-dy-a-1")
+	s.expect("ends at first sight", s.do.Terminate, []string(nil))
+	s.now = s.now.Add(s.policy.MissedRequestTimeout)
+	look(a.Addr)
+	s.expect("ends, if it had got its name meanwhile", s.do.Terminate, []string(nil))
+	look("q-dy-a-1")
+	s.now = s.now.Add(s.policy.MissedRequestTimeout)
+	look("q-dy-a-1")
+	s.expect("ends", s.do.Terminate, []string{a.Instance})
+	s.expect("launches", s.launched(), []string{"q-dy-a-1 min 1"})
+}
+
 // A node that was left powering up by an older job must not be launched for a new one before
 // the others of that job are.
 func TestMissedRequestsOfAJobAreMadeUpForTogether(t *testing.T) {
