@@ -20,6 +20,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"go.yaml.in/yaml/v3"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/cluster"
 	"pcluster/internal/validate"
 )
@@ -40,6 +41,7 @@ func loadAWS(ctx context.Context, region string, log *slog.Logger) (aws.Config, 
 			}
 			log.Warn(fmt.Sprintf(format, args...))
 		})),
+		awsconfig.WithAPIOptions(awsclient.Options),
 		awsconfig.WithClientLogMode(aws.LogRetries), // requests would show credentials
 	}
 	if region != "" {

@@ -14,13 +14,14 @@ import (
 	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/fleet"
 	"pcluster/internal/node/spec"
 )
 
 // awsConfig is how this node talks to AWS: as its instance's role, in its region.
 func awsConfig(ctx context.Context, n *spec.Node) (aws.Config, error) {
-	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(n.Region))
+	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(n.Region), awsconfig.WithAPIOptions(awsclient.Options))
 }
 
 // dynamoClient leaves the checksum of answers to TLS: the SDK compares it with the

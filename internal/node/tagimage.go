@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"pcluster/internal/awsclient"
 )
 
 // tagsAPI is the part of EC2 that tags images; *ec2.Client has it.
@@ -20,7 +22,7 @@ type tagsAPI interface {
 // the test machine of a build says what the image holds. Not every operating system has
 // the AWS command line.
 func tagImage(ctx context.Context, tags []string) error {
-	cfg, err := awsconfig.LoadDefaultConfig(ctx)
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithAPIOptions(awsclient.Options))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/google/go-cmp/cmp"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/config"
 	"pcluster/internal/facts/live"
 )
@@ -135,7 +136,7 @@ SharedStorage:
 		t.Fatal(err)
 	}
 	id, secret := l.Credentials()
-	facts := live.New(aws.Config{Region: "eu-west-1", BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
+	facts := live.New(aws.Config{Region: "eu-west-1", APIOptions: awsclient.Options, BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
 	for _, key := range []string{disks, files, "alias/aws/ebs"} {
 		if err := facts.Key(t.Context(), key); err != nil {
 			t.Errorf("key %s: %v", key, err)
@@ -178,7 +179,7 @@ Scheduling:
 		if _, err := l.Adopt(t.Context(), "cluster.yaml", file); err != nil {
 			t.Fatal(err)
 		}
-		source := live.New(aws.Config{Region: "eu-west-1", BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
+		source := live.New(aws.Config{Region: "eu-west-1", APIOptions: awsclient.Options, BaseEndpoint: aws.String(l.URL()), Credentials: credentials.NewStaticCredentialsProvider(id, secret, "")})
 		if _, err := source.PlacementGroup(t.Context(), "near"); err != nil {
 			t.Errorf("the placement group: %v", err)
 		}

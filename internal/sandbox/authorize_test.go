@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire/wiretest"
 )
 
@@ -37,7 +38,7 @@ func TestPermissionsAreEnforced(t *testing.T) {
 	config := func(key, secret string) aws.Config {
 		return aws.Config{
 			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
-			Retryer: wiretest.OnlyConnections,
+			Retryer: wiretest.OnlyConnections, APIOptions: awsclient.Options,
 		}
 	}
 	root := config(region.Credentials())

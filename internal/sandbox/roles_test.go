@@ -16,6 +16,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire/wiretest"
 )
 
@@ -149,7 +150,7 @@ func lightRegion(t *testing.T) (*Light, func(key, secret string) aws.Config) {
 	})
 	return region, func(key, secret string) aws.Config {
 		return aws.Config{
-			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), Retryer: wiretest.OnlyConnections,
+			Region: "us-east-1", BaseEndpoint: aws.String(region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), Retryer: wiretest.OnlyConnections, APIOptions: awsclient.Options,
 		}
 	}
 }

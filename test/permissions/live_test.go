@@ -28,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/cluster"
 	"pcluster/internal/node"
 	"pcluster/internal/sandbox"
@@ -92,6 +93,7 @@ func text(t *testing.T, file string) string {
 func (r *trial) as(key, secret string) aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(r.region.URL()), Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
+		APIOptions: awsclient.Options,
 	}
 }
 

@@ -11,13 +11,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/imagebuilder"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"pcluster/internal/awsclient"
 )
 
 // Here returns this machine. Its clients get credentials and region from the
 // environment, or from the metadata service of the instance.
 func Here() *Machine {
 	config := sync.OnceValues(func() (aws.Config, error) {
-		cfg, err := awsconfig.LoadDefaultConfig(context.Background())
+		cfg, err := awsconfig.LoadDefaultConfig(context.Background(), awsconfig.WithAPIOptions(awsclient.Options))
 		if err == nil && cfg.Region == "" {
 			var out *imds.GetRegionOutput
 			if out, err = imds.NewFromConfig(cfg).GetRegion(context.Background(), &imds.GetRegionInput{}); err == nil {

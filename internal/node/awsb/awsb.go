@@ -28,6 +28,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"pcluster/internal/awsclient"
 )
 
 // ConfigFile is the file in a user's home that says which cluster is theirs, and
@@ -149,7 +151,7 @@ func open(ctx context.Context, cluster string, stdout io.Writer) (*session, erro
 	if cluster == "" {
 		return nil, fmt.Errorf("which cluster? Give --cluster, or write cluster_name into ~/%s", ConfigFile)
 	}
-	var options []func(*awsconfig.LoadOptions) error
+	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithAPIOptions(awsclient.Options)}
 	if r := file["region"]; r != "" {
 		options = append(options, awsconfig.WithRegion(r))
 	}

@@ -31,6 +31,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+
+	"pcluster/internal/awsclient"
 )
 
 // Values of the custom resources' property Action.
@@ -62,7 +64,7 @@ type route53API interface {
 // Run serves invocations until Lambda ends the process. It is what the program
 // does when Lambda's runtime started it.
 func Run(ctx context.Context) error {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithAPIOptions(awsclient.Options))
 	if err != nil {
 		return err
 	}

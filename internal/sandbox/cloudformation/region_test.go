@@ -33,6 +33,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/cloudformation/resource"
 	"pcluster/internal/sandbox/cloudformation/template"
 	watch "pcluster/internal/sandbox/cloudwatch"
@@ -166,7 +167,8 @@ func newRealRegion(t *testing.T) *realRegion {
 	})
 	must(err)
 	r.s3 = awss3.NewFromConfig(aws.Config{
-		Region: id.Name(), BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
+		APIOptions: awsclient.Options,
+		Region:     id.Name(), BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
 	}, func(o *awss3.Options) { o.UsePathStyle = true })
 	services := resource.Services{
 		EC2: r.ec2, IAM: r.iam, EFS: r.efs, FSx: r.fsx, Logs: r.logs, DynamoDB: r.ddb, Route53: r.dns, Lambda: r.lambda, CloudWatch: r.watch,

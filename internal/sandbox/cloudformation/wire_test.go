@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/smithy-go"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire"
 )
 
@@ -31,7 +32,7 @@ func (r *rig) client() *sdk.Client {
 	r.t.Cleanup(server.Close)
 	return sdk.NewFromConfig(aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Retryer: func() aws.Retryer { return aws.NopRetryer{} }, APIOptions: awsclient.Options,
 	})
 }
 

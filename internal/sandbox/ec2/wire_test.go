@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire"
 )
 
@@ -34,7 +35,7 @@ func client(r *testRegion) *sdk.Client {
 	srv := httptest.NewServer(&wire.Endpoint{Auth: oneKey{}, Services: map[string]http.Handler{"ec2": api}, Region: r.id.Name})
 	r.t.Cleanup(srv.Close)
 	return sdk.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: &srv.URL, HTTPClient: srv.Client(),
+		Region: "us-east-1", BaseEndpoint: &srv.URL, HTTPClient: srv.Client(), APIOptions: awsclient.Options,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""),
 	})
 }
@@ -69,6 +70,9 @@ func TestThroughTheSDKsClient(t *testing.T) {
 	if !errors.As(err, &refusal) || refusal.ErrorCode() != "DryRunOperation" {
 		t.Errorf("dry run: %v", err)
 	}
+	r.machines.mu.Lock()
+	r.machines.hold = make(chan struct{})
+	r.machines.mu.Unlock()
 	out, err := c.RunInstances(ctx, &sdk.RunInstancesInput{MinCount: aws.Int32(1), MaxCount: aws.Int32(3), LaunchTemplate: template})
 	if err != nil {
 		t.Fatal(err)
@@ -80,10 +84,11 @@ func TestThroughTheSDKsClient(t *testing.T) {
 	if len(ids) != 3 || out.Instances[2].State.Name != "pending" || *out.Instances[2].AmiLaunchIndex != 2 {
 		t.Errorf("launched %d instances", len(ids))
 	}
+	close(r.machines.hold)
 	waiter := sdk.NewInstanceRunningWaiter(c, func(o *sdk.InstanceRunningWaiterOptions) {
 		o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond
 	})
-	if err := waiter.Wait(ctx, &sdk.DescribeInstancesInput{InstanceIds: ids}, 10*time.Second); err != nil {
+	if err := waiter.Wait(ctx, &sdk.DescribeInstancesInput{InstanceIds: ids}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	pages := sdk.NewDescribeInstancesPaginator(c, &sdk.DescribeInstancesInput{MaxResults: aws.Int32(1000), Filters: []types.Filter{

@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire/model"
 )
 
@@ -99,7 +100,7 @@ func config(srv *httptest.Server, id, secret, token string) aws.Config {
 		Region: "us-east-1", BaseEndpoint: &srv.URL, HTTPClient: srv.Client(),
 		Credentials:                credentials.NewStaticCredentialsProvider(id, secret, token),
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported, // as config.LoadDefaultConfig sets it
-		Retryer:                    func() aws.Retryer { return aws.NopRetryer{} },
+		Retryer:                    func() aws.Retryer { return aws.NopRetryer{} }, APIOptions: awsclient.Options,
 	}
 }
 

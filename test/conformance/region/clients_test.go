@@ -47,6 +47,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire/model"
 	"pcluster/internal/sandbox/wire/wiretest"
 )
@@ -152,8 +153,8 @@ func (g goSDK) config(c call) aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(g.endpoint),
 		Credentials: credentials.NewStaticCredentialsProvider(c.Key, c.Secret, c.Token),
-		Retryer:     wiretest.OnlyConnections,
-		HTTPClient:  http.DefaultClient,
+		Retryer:     wiretest.OnlyConnections, APIOptions: awsclient.Options,
+		HTTPClient: http.DefaultClient,
 	}
 }
 

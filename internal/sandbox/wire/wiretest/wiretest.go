@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"pcluster/internal/awsclient"
 	"pcluster/internal/sandbox/wire"
 )
 
@@ -70,15 +71,12 @@ func (s *Server) Config() aws.Config {
 	return aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(s.URL),
 		Credentials: credentials.NewStaticCredentialsProvider(s.key, s.secret, s.token),
-		Retryer:     OnlyConnections,
+		Retryer:     OnlyConnections, APIOptions: awsclient.Options,
 	}
 }
 
 // OnlyConnections repeats calls whose connection broke, as every user's client does,
-// and none that AWS answered. The SDK breaks connections itself: when the answer is there
-// before net/http has looked for the end of the request's body, the SDK has closed that
-// body, and its WriteTo then says io.EOF, which net/http takes for a failure to send. The
-// server can do nothing about it but be slower.
+// and none that AWS answered.
 func OnlyConnections() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 3
