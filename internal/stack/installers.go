@@ -62,8 +62,12 @@ type source struct {
 
 // fetchFunction is what documents fetch archives with: it unpacks one in a folder of
 // its own, if its checksum is the one that was given. What it says last is what a build
-// that ends there has as its reason.
-const fetchFunction = `fetch() { cd "$(mktemp -d)"; curl -sSfL --retry 3 -o archive "$1" || { echo "$1 can't be fetched" >&2; return 1; }; echo "$2  archive" | sha256sum -c || { echo "$1 is not the archive with the checksum $2" >&2; return 1; }; tar xf archive --strip-components=1 --no-same-owner; }`
+// that ends there has as its reason. The folder goes with the shell, so that images don't
+// keep a gigabyte of Slurm's objects; that of a build that fails stays to be looked at.
+const fetchFunction = `fetch() { built=$(mktemp -d); trap "[ \$? != 0 ] || { cd /; rm -rf '$built'; }" EXIT; cd "$built"; ` +
+	`curl -sSfL --retry 3 -o archive "$1" || { echo "$1 can't be fetched" >&2; return 1; }; ` +
+	`echo "$2  archive" | sha256sum -c || { echo "$1 is not the archive with the checksum $2" >&2; return 1; }; ` +
+	`tar xf archive --strip-components=1 --no-same-owner; }`
 
 // plainAttribute is what can stand between the quotes of a script.
 var plainAttribute = regexp.MustCompile(`^[A-Za-z0-9._:/@~+%?=&-]+$`)

@@ -149,9 +149,13 @@ func TestFetchUnpacksWhatItKnows(t *testing.T) {
 		"another":                  {"/thing.tar.gz", strings.Repeat("0", 64), "/thing.tar.gz is not the archive with the checksum 0000", true},
 		"none":                     {"/gone.tar.gz", hex.EncodeToString(right[:]), "/gone.tar.gz can't be fetched", true},
 	} {
-		cmd := exec.Command(bash, "-c", "set -eu\n"+fetchFunction+"\nfetch "+server.URL+tt.path+" "+tt.sum+"\ncat file; rm file archive")
-		cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "LC_ALL=C")
+		cmd := exec.Command(bash, "-c", "set -eu\n"+fetchFunction+"\n(fetch "+server.URL+tt.path+" "+tt.sum+"\ncat file)\npwd")
+		dir := t.TempDir()
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "LC_ALL=C")
 		out, err := cmd.CombinedOutput()
+		if left, lerr := os.ReadDir(dir); lerr != nil || (len(left) > 0) != tt.fail {
+			t.Errorf("%s: left in the temporary folder: %v, %v", name, left, lerr)
+		}
 		if (err != nil) != tt.fail || !strings.Contains(string(out), tt.want) {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}

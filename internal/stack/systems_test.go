@@ -284,6 +284,9 @@ func TestSlurmOfTheParentImage(t *testing.T) {
 			if out, err := run(strings.Replace(script, "asked=''", "asked='"+tt.asked+"'", 1)); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
+			if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+				t.Errorf("the image keeps what Slurm was built of: %v, %v", left, err)
+			}
 			if got, err := run("/opt/slurm/sbin/slurmd -V"); err != nil || strings.TrimSpace(got) != tt.want {
 				t.Errorf("the image has %q, want %q: %v", got, tt.want, err)
 			}
