@@ -237,6 +237,15 @@ func holds(expression string, answer any) (bool, error) {
 // members that are data, as those of DynamoDB's items, count as well.
 func shape(v any) map[string]string {
 	out := map[string]string{}
+	put := func(path, kind string) {
+		kinds := strings.Split(out[path], " or ")
+		switch {
+		case out[path] == "":
+			out[path] = kind
+		case !slices.Contains(kinds, kind):
+			out[path] = strings.Join(slices.Sorted(slices.Values(append(kinds, kind))), " or ")
+		}
+	}
 	var walk func(path string, v any)
 	walk = func(path string, v any) {
 		switch v := v.(type) {
@@ -245,16 +254,16 @@ func shape(v any) map[string]string {
 				walk(path+"."+k, e)
 			}
 		case []any:
-			out[path] = "list"
+			put(path, "list")
 			for _, e := range v {
 				walk(path+"[]", e)
 			}
 		case string:
-			out[path] = "text"
+			put(path, "text")
 		case float64:
-			out[path] = "number"
+			put(path, "number")
 		case bool:
-			out[path] = "boolean"
+			put(path, "boolean")
 		}
 	}
 	walk("", v)
@@ -274,4 +283,16 @@ func onlyIn(a, b map[string]string) (missing, other []string) {
 	slices.Sort(missing)
 	slices.Sort(other)
 	return missing, other
+}
+
+func TestShapeDoesNotDependOnTheOrderOfAList(t *testing.T) {
+	one := map[string]any{"Service": "ec2"}
+	two := map[string]any{"Service": []any{"ec2", "batch"}}
+	there, back := shape([]any{one, two}), shape([]any{two, one})
+	if missing, other := onlyIn(there, back); len(missing)+len(other) > 0 || there["[].Service"] != "list or text" {
+		t.Errorf("%v, %v", there, back)
+	}
+	if _, other := onlyIn(there, shape([]any{one})); len(other) != 1 {
+		t.Errorf("a list beside a text is not told of: %v", other)
+	}
 }
