@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -273,23 +274,33 @@ func countedEvents(t *testing.T, c *cluster) {
 		"other-bootstrap-error":        10, // nodes whose script failed
 		"dynamic-resume-timeout-error": 1,  // nodes that hung
 	} {
-		eventually(t, patience, fmt.Sprintf("%d failures of kind %s are counted", want, kind), func() bool {
-			counted := 0
+		eventually(t, patience, fmt.Sprintf("%d nodes with failures of kind %s are counted", want, kind), func() bool {
+			counted := make(map[string]bool)
 			for line := range strings.Lines(c.head(t, "sudo cat /var/log/parallelcluster/clustermgtd.events")) {
 				var e struct {
-					Type   string `json:"event-type"`
-					Detail struct {
+					Type    string `json:"event-type"`
+					Message string
+					Detail  struct {
 						Kind  string `json:"failure-type"`
 						Count int
 						Nodes []struct{ Name string }
 					}
 				}
 				// The last line may not be whole yet, and other events have other details.
-				if json.Unmarshal([]byte(line), &e) == nil && e.Type == "protected-mode-error-count" && e.Detail.Kind == kind && len(e.Detail.Nodes) > 0 {
-					counted += e.Detail.Count
+				if json.Unmarshal([]byte(line), &e) != nil || e.Type != "protected-mode-error-count" || e.Detail.Kind != kind {
+					continue
+				}
+				if e.Message != "Number of nodes that failed to bootstrap" || e.Detail.Count != len(e.Detail.Nodes) {
+					t.Fatalf("an event of another shape: %s", line)
+				}
+				for _, n := range e.Detail.Nodes {
+					counted[n.Name] = true
 				}
 			}
-			return counted >= want
+			if kind == "other-bootstrap-error" {
+				maps.DeleteFunc(counted, func(node string, _ bool) bool { return !strings.HasPrefix(node, "start-dy-ten-") })
+			}
+			return len(counted) >= want
 		})
 	}
 }
